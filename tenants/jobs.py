@@ -1,0 +1,107 @@
+"""The only importer of django_q. A job is a doorbell: it names work, carries plain values, and is harmless twice.
+
+The agency rides with the job and is entered and left around it, on failure too. Workers run nothing but `run`,
+and `run` runs nothing but functions marked with `@job`: whoever can write to the queue table still cannot choose code.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.core.exceptions import SuspiciousOperation
+from django.db import close_old_connections
+from django_q.models import OrmQ, Schedule
+from django_q.signals import pre_execute
+from django_q.tasks import async_task
+
+from tenants import context
+from tenants.models import Agency
+
+logger = logging.getLogger(__name__)
+
+RUN = "tenants.jobs.run"
+Function = TypeVar("Function", bound=Callable[..., Any])
+_known: dict[str, Callable[..., Any]] = {}
+
+
+def job(function: Function) -> Function:
+    """Mark a module-level function as something that workers may run."""
+    _known[_name(function)] = function
+    return function
+
+
+def enqueue(function: Callable[..., Any], *args: int | str) -> None:
+    """Ask a worker to call this job in the agency entered now (or the public schema). Raises TypeError for anything
+    but numbers, text and plain lists of them: a queue row that a worker cannot unpickle stops its whole cluster."""
+    name = _name(function)
+    if name not in _known:
+        raise TypeError(f"{name} is not marked with @job.")
+    for value in args:
+        _check_plain(value)
+    schema = context.current_schema() if context.in_agency() else ""
+    with context.public():
+        async_task(RUN, name, schema, *args, task_name=name[-90:])
+
+
+def run(name: str, schema: str, *args: Any) -> None:
+    """What every worker runs: the named job, inside its agency."""
+    function = _known[name]
+    if not schema:
+        with context.public():
+            function(*args)
+        return
+    agency = Agency.objects.filter(schema_name=schema, ready=True, active=True).first()
+    if agency is None:
+        logger.info("job skipped: agency is gone or switched off", extra={"job": name, "schema": schema})
+        return
+    with context.entered(agency):
+        function(*args)
+
+
+def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
+    """Make django-q2's schedule table say exactly this: name → (job, every so many minutes). Safe to repeat.
+
+    Called again and again, so that a lost table heals by itself.
+    """
+    with context.public():
+        for name, (function, minutes) in schedules.items():
+            wanted = {
+                "func": RUN,
+                "args": repr((_name(function), "")),
+                "schedule_type": Schedule.MINUTES,
+                "minutes": minutes,
+                "repeats": -1,
+            }
+            Schedule.objects.update_or_create(name=name, defaults=wanted)
+        Schedule.objects.exclude(name__in=schedules).delete()
+
+
+def waiting() -> int:
+    """How many jobs wait in the queue table."""
+    with context.public():
+        return OrmQ.objects.count()
+
+
+def guard_workers() -> None:
+    """Let workers refuse every function but ours."""
+    pre_execute.connect(_refuse_foreign, dispatch_uid="tenants.jobs.guard")
+
+
+def _refuse_foreign(task: dict[str, Any], **_: Any) -> None:
+    if task.get("func") == RUN:
+        return
+    OrmQ.objects.filter(pk=task.get("ack_id") or 0).delete()
+    close_old_connections()
+    raise SuspiciousOperation(f"A queue row named {task.get('func')!r}, which is not ours: it was removed, not run.")
+
+
+def _check_plain(value: Any) -> None:
+    if type(value) is list:
+        for item in value:
+            _check_plain(item)
+    elif type(value) not in (int, str):
+        raise TypeError(f"Job arguments are numbers and text, not {type(value).__name__}: pass an id.")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

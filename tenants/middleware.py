@@ -1,0 +1,23 @@
+"""Host name to agency."""
+
+from typing import Any
+
+from django.http import Http404, HttpRequest
+from django_tenants.middleware.main import TenantMainMiddleware
+
+from tenants.models import Agency
+
+
+class AgencyMiddleware(TenantMainMiddleware):  # type: ignore[misc]
+    """Enters the agency of the request's host. An unknown host, or an agency that is not ready or is switched off, is a 404."""
+
+    def get_tenant(self, domain_model: Any, hostname: str) -> Agency:
+        agency: Agency = super().get_tenant(domain_model, hostname.lower())
+        if agency.schema_name != "public" and not (agency.ready and agency.active):
+            raise Http404("This agency is not ready.")
+        return agency
+
+    def no_tenant_found(self, request: HttpRequest, hostname: str) -> Any:
+        # Urls of the public site do not exist here either: a stranger's host learns nothing.
+        request.urlconf = "outreach.urls_nowhere"  # type: ignore[attr-defined]
+        raise Http404("No agency has this host name.")
