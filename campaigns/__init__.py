@@ -1,0 +1,17 @@
+"""What, to whom, when. The way of a message, stage by stage:
+
+intake       rows of a file, by COPY, each with a verdict            → contacts, subscriptions
+validation   pure: is this an address we may write to
+planning     pure: how many mails through which account
+launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
+dispatch     claim + quota, render, send, settle                     ← jobs say only "agency A, account P"
+rendering    a contact and a step become an envelope
+outcomes     pure: error and attempt → verb and delay
+lifecycle    the only writer of a message's status, by guarded updates
+routing      which accounts this agency may use now; moves mails from spent and closed ones
+reasons      why a message has not been sent, and when that clears
+progress     one campaign in numbers
+audit        replays the messages against every ledger
+access       one door to each object: what a user may see
+admin, views, api, jobs   the edges: parse, call one verb, answer
+"""

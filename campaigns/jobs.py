@@ -1,0 +1,1 @@
+"""Doorbells: plain values in, one verb called."""

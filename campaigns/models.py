@@ -1,0 +1,328 @@
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext_lazy as _
+
+from campaigns.reasons import Reason
+from providers.accounts.models import Account, TrafficClass
+from providers.senders.models import Sender
+from tenants.rows import AgencyRow
+
+
+class Contact(AgencyRow):
+    """A person who may be written to. `attributes` holds the other columns of the file they came in."""
+
+    email = models.EmailField(_("address"), max_length=254)
+    first_name = models.CharField(_("first name"), max_length=120, blank=True, db_default="")
+    last_name = models.CharField(_("last name"), max_length=120, blank=True, db_default="")
+    company = models.CharField(_("company"), max_length=200, blank=True, db_default="")
+    attributes = models.JSONField(_("more"), default=dict, blank=True)
+    created_at = models.DateTimeField(_("created"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("contact")
+        verbose_name_plural = _("contacts")
+        constraints = [models.UniqueConstraint(Lower("email"), name="contact_email_is_unique_in_any_case")]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class ContactList(AgencyRow):
+    """A group of contacts."""
+
+    name = models.CharField(_("name"), max_length=120, unique=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("list")
+        verbose_name_plural = _("lists")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Subscription(AgencyRow):
+    """A contact's membership of a list. `intake` is the import that brought it."""
+
+    list = models.ForeignKey(ContactList, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("list"))
+    contact = models.ForeignKey(
+        Contact, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("contact")
+    )
+    intake = models.ForeignKey("Intake", on_delete=models.SET_NULL, null=True, related_name="+")
+    active = models.BooleanField(_("active"), default=True, db_default=True)
+    created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("subscription")
+        verbose_name_plural = _("subscriptions")
+        constraints = [models.UniqueConstraint(fields=["list", "contact"], name="one_subscription_per_list_and_contact")]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id} in {self.list_id}"
+
+
+class Verdict(models.TextChoices):
+    """What became of a row of a contact file, and why."""
+
+    ACCEPTED = "accepted", _("Accepted")
+    NO_ADDRESS = "no_address", _("No address")
+    BAD_SYNTAX = "bad_syntax", _("Not an email address")
+    BAD_DOMAIN = "bad_domain", _("The address's domain cannot exist")
+    NO_MX = "no_mx", _("The domain takes no mail")
+    DISPOSABLE = "disposable", _("A throw-away address")
+    ROLE = "role", _("A role address, not a person")
+    DUPLICATE = "duplicate", _("The address is in this file already")
+    SUPPRESSED = "suppressed", _("The address must not be mailed")
+    BAD_TEXT = "bad_text", _("A field has a line break or a forbidden character")
+    TOO_LONG = "too_long", _("A field is too long")
+    BAD_COLUMNS = "bad_columns", _("The row has more or fewer columns than the header")
+    HEADER_AGAIN = "header_again", _("The header line again")
+    FORMULA = "formula", _("A field is a spreadsheet formula")
+
+
+class Intake(AgencyRow):
+    """One import of a contact file. `rows` is what followed the header, `accepted + rejected = rows`."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+
+    list = models.ForeignKey(ContactList, on_delete=models.CASCADE, related_name="intakes", verbose_name=_("list"))
+    file_name = models.CharField(_("file"), max_length=255)
+    status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.RUNNING)
+    rows = models.PositiveIntegerField(_("rows"), default=0)
+    accepted = models.PositiveIntegerField(_("accepted"), default=0)
+    rejected = models.PositiveIntegerField(_("rejected"), default=0)
+    problem = models.TextField(_("problem"), blank=True)
+    created_at = models.DateTimeField(_("started"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("import")
+        verbose_name_plural = _("imports")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status="done") | Q(rows=models.F("accepted") + models.F("rejected")),
+                name="intake_rows_add_up",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.file_name
+
+
+class RejectedRow(AgencyRow):
+    """A row of a contact file that was not taken. `number` is its line in the file, counted from 1 with the header."""
+
+    intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="rejected_rows")
+    number = models.PositiveIntegerField(_("row"))
+    email = models.TextField(_("address"))
+    verdict = models.CharField(_("reason"), max_length=20, choices=Verdict.choices)
+    detail = models.TextField(_("detail"), blank=True)
+
+    class Meta:
+        verbose_name = _("rejected row")
+        verbose_name_plural = _("rejected rows")
+        ordering = ["number"]
+        indexes = [models.Index(fields=["intake", "number"])]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.verdict}"
+
+
+class Suppression(AgencyRow):
+    """An address or a whole domain that must not be mailed, with the evidence. Stored in small letters."""
+
+    class Source(models.TextChoices):
+        BOUNCE = "bounce", _("Bounced")
+        COMPLAINT = "complaint", _("Complained")
+        OPT_OUT = "opt_out", _("Opted out")
+        MANUAL = "manual", _("Added by a person")
+
+    value = models.CharField(_("address or domain"), max_length=254, unique=True)
+    source = models.CharField(_("why"), max_length=20, choices=Source.choices)
+    evidence = models.TextField(_("evidence"), blank=True)
+    created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("suppression")
+        verbose_name_plural = _("suppressions")
+        constraints = [
+            models.CheckConstraint(condition=Q(value=Lower("value")), name="suppression_value_is_in_small_letters")
+        ]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Campaign(AgencyRow):
+    """A sequence of mails to the contacts of a list."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        RUNNING = "running", _("Running")
+        PAUSED = "paused", _("Paused")
+        FINISHED = "finished", _("Finished")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    class Distribution(models.TextChoices):
+        BY_CLASS = "by_class", _("By class: the accounts meant for it, the others as failover")
+        EVEN = "even", _("Evenly over all accounts")
+        SHARES = "shares", _("By given shares")
+
+    class Overflow(models.TextChoices):
+        REROUTE = "reroute", _("Move to another account")
+        WAIT = "wait", _("Wait for the planned account")
+
+    name = models.CharField(_("name"), max_length=120)
+    list = models.ForeignKey(ContactList, on_delete=models.PROTECT, related_name="campaigns", verbose_name=_("list"))
+    traffic_class = models.CharField(
+        _("class"), max_length=20, choices=TrafficClass.choices, default=TrafficClass.COLD_OUTREACH
+    )
+    distribution = models.CharField(
+        _("distribution"), max_length=10, choices=Distribution.choices, default=Distribution.BY_CLASS
+    )
+    shares = models.JSONField(
+        _("shares"), default=dict, blank=True, help_text=_('Only for given shares: {"account name": percent, …}')
+    )
+    overflow = models.CharField(
+        _("when an account is full"), max_length=10, choices=Overflow.choices, default=Overflow.REROUTE
+    )
+    status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    launched_at = models.DateTimeField(_("launched"), null=True, editable=False)
+    finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("campaign")
+        verbose_name_plural = _("campaigns")
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Step(AgencyRow):
+    """One mail of a campaign. Texts are Liquid; an empty plain text is made from the HTML."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="steps", verbose_name=_("campaign"))
+    position = models.PositiveSmallIntegerField(_("position"), default=1)
+    subject = models.CharField(_("subject"), max_length=250)
+    html = models.TextField(_("HTML"), blank=True)
+    text = models.TextField(_("plain text"), blank=True, help_text=_("Empty: made from the HTML."))
+    changed_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "position"], name="one_step_per_position"),
+            models.CheckConstraint(condition=~Q(html="") | ~Q(text=""), name="step_has_a_body"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class Enrollment(AgencyRow):
+    """A contact in a campaign, once. From the first mail on `sender` is who writes to them."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="enrollments")
+    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="enrollments")
+    sender = models.ForeignKey(Sender, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("enrollment")
+        verbose_name_plural = _("enrollments")
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "contact"], name="a_contact_enters_a_campaign_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id} in {self.campaign_id}"
+
+
+class Message(AgencyRow):
+    """One mail to one contact for one step. The row is the queue and the truth; `lifecycle` alone writes `status`.
+
+    `planned` is the account of the launch plan, `account` the one it goes through now. `key` names the mail to
+    the outside world: Message-ID, idempotency key, metadata. `claim` fences a worker out whose lease is over.
+    """
+
+    class Status(models.TextChoices):
+        SCHEDULED = "scheduled", _("Scheduled")
+        CLAIMED = "claimed", _("Claimed")
+        SENT = "sent", _("Sent")
+        HELD = "held", _("Held")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
+        UNKNOWN = "unknown", _("In doubt")
+
+    key = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="messages", db_index=False)
+    step = models.ForeignKey(Step, on_delete=models.PROTECT, related_name="messages", db_index=False)
+    enrollment = models.ForeignKey(Enrollment, on_delete=models.PROTECT, related_name="messages", db_index=False)
+    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="messages")
+    planned = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+", db_index=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+", db_index=False)
+    sender = models.ForeignKey(Sender, on_delete=models.PROTECT, null=True, related_name="messages")
+    status = models.CharField(
+        _("state"), max_length=10, choices=Status.choices, default=Status.SCHEDULED, db_default=Status.SCHEDULED
+    )
+    reason = models.CharField(_("reason"), max_length=30, choices=Reason.choices, blank=True, db_default="")
+    detail = models.CharField(_("detail"), max_length=300, blank=True, db_default="")
+    priority = models.PositiveSmallIntegerField(db_default=100, default=100)
+    due_at = models.DateTimeField(_("due"))
+    created_at = models.DateTimeField(db_default=Now())
+
+    claim = models.UUIDField(null=True)
+    claimed_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    # When PostgreSQL had started at the time of the claim: an unsynced mark does not survive its restart.
+    server_started_at = models.DateTimeField(null=True)
+    attempted_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    rescues = models.PositiveSmallIntegerField(default=0, db_default=0)
+    refused_by = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+
+    sent_at = models.DateTimeField(_("sent"), null=True)
+    provider_id = models.CharField(_("provider's id"), max_length=255, blank=True, db_default="")
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        constraints = [
+            models.UniqueConstraint(fields=["enrollment", "step"], name="one_message_per_enrollment_and_step"),
+            models.CheckConstraint(
+                condition=~Q(status="claimed")
+                | Q(claim__isnull=False, lease_until__isnull=False, claimed_at__isnull=False, sender__isnull=False),
+                name="claimed_has_claim_and_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="sent") | Q(sent_at__isnull=False, sender__isnull=False),
+                name="sent_has_time_and_sender",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["held", "failed", "cancelled", "unknown"]) | ~Q(reason=""),
+                name="unsent_has_reason",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                "account", "priority", "due_at", "id", condition=Q(status="scheduled"), name="message_queue"
+            ),
+            models.Index("lease_until", condition=Q(status="claimed"), name="message_leases"),
+            models.Index("campaign", "status", "account", name="message_campaign_status"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.key)

@@ -1,0 +1,32 @@
+"""The closed list of reasons why a message is not sent."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Reason(models.TextChoices):
+    """One per unsent message: kept on the row where it belongs to the message, derived where it belongs to its account."""
+
+    IN_QUEUE = "in_queue", _("In the queue, its turn is next")
+    NOT_DUE = "not_due", _("Planned for later")
+    SENDING = "sending", _("Being sent now")
+    CAMPAIGN_PAUSED = "campaign_paused", _("The campaign is paused")
+    ACCOUNT_DAY_SPENT = "account_day_spent", _("The account has sent its mails for today")
+    ACCOUNT_MONTH_SPENT = "account_month_spent", _("The account has sent its mails for this month")
+    ALLOTMENT_DAY_SPENT = "allotment_day_spent", _("Your share of the account is used up for today")
+    ALLOTMENT_MONTH_SPENT = "allotment_month_spent", _("Your share of the account is used up for this month")
+    SENDERS_SPENT = "senders_spent", _("Every sender of the account has sent its mails for today")
+    NO_SENDERS = "no_senders", _("The account has no active sender")
+    ACCOUNT_CLOSED = "account_closed", _("The account refuses mails just now; it is tried again shortly")
+    ACCOUNT_BLOCKED = "account_blocked", _("The account is blocked until the operator opens it")
+    ACCOUNT_GONE = "account_gone", _("The account is no longer available to this agency")
+    ACCOUNTS_REFUSED = "accounts_refused", _("Every account refused it; it is tried again")
+    THROTTLED = "throttled", _("The provider asked for a pause")
+    RECIPIENT_BUSY = "recipient_busy", _("The recipient's server asked to try later")
+    IN_DOUBT = "in_doubt", _("It may have been sent: the answer was lost, so it is not sent again")
+    RECIPIENT_REFUSED = "recipient_refused", _("The recipient's address was refused")
+    MESSAGE_REFUSED = "message_refused", _("The message was refused")
+    NOT_RENDERED = "not_rendered", _("The text could not be made for this contact")
+    BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
+    SUPPRESSED = "suppressed", _("The contact must not be mailed")
+    CAMPAIGN_CANCELLED = "campaign_cancelled", _("The campaign was cancelled")

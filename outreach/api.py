@@ -1,0 +1,45 @@
+"""The DRF API: keys, one error shape, the routes."""
+
+from typing import Any
+
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from tenants.users import keys
+from tenants.users.models import ApiKey, User
+
+urlpatterns: list[URLPattern] = []
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer pk_…`, a key of this host's agency."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _space, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            return None
+        key = keys.check(secret.strip(), now=timezone.now())
+        if key is None:
+            raise AuthenticationFailed(_("This key is unknown here or has expired. Make a new one in the administration."))
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def error(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Every error as {"error": {"code", "message", "fields"}}: a code for programs, a message for people."""
+    response = exception_handler(exc, context)
+    if response is None:
+        return None
+    codes = exc.get_codes() if hasattr(exc, "get_codes") else "error"
+    fields = response.data if isinstance(response.data, dict) and "detail" not in response.data else {}
+    message = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else _("Not valid.")
+    response.data = {"error": {"code": codes if isinstance(codes, str) else "invalid", "message": message, "fields": fields}}
+    return response

@@ -1,0 +1,12 @@
+"""The operator's site, on the public host."""
+
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from tenants import sites
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("admin/", sites.operator.urls),
+]

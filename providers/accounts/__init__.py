@@ -1,0 +1,11 @@
+"""Accounts at mail providers, rented by the operator and shared, or brought by one agency. Public schema.
+
+models     Account, Allotment, LedgerRow, Health
+secrets    encryption of credentials at rest
+routing    pure: traffic class → order of accounts
+ledger     the only writer of LedgerRow: reserve and give back
+health     the only writer of Health: what sending itself tells about an account
+envelope   one mail, ready for the wire
+errors     the few ways a mail may fail
+adapters   the wire: one class per kind, one contract
+"""

@@ -1,0 +1,182 @@
+"""The only writer of LedgerRow. Reserving and giving back happen inside the transaction that moves the messages.
+
+An account's mails are counted in up to four rows: of the account and of the agency's allotment, a day and a month.
+They are locked in one fixed order, always, so two workers can never wait for each other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Greatest
+
+from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period
+from providers.accounts.routing import Route
+from tenants.models import Agency
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One quota that a mail counts against. `agency_id` None is the whole account."""
+
+    agency_id: int | None
+    period: str
+    starts: date
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Which quota is used up, and when it begins anew."""
+
+    reason: str
+    until: datetime
+
+
+def utc_day(now: datetime) -> date:
+    """The account day that this moment belongs to."""
+    return now.astimezone(UTC).date()
+
+
+def limits(account: Account, allotment: Allotment, *, day: date) -> list[Limit]:
+    """Every quota of this account that binds this agency on a UTC day, in the order in which rows are locked."""
+    month = day.replace(day=1)
+    found = [Limit(None, Period.DAY, day, account.per_day)]
+    if account.per_month is not None:
+        found.append(Limit(None, Period.MONTH, month, account.per_month))
+    if allotment.per_day is not None:
+        found.append(Limit(allotment.agency_id, Period.DAY, day, allotment.per_day))
+    if allotment.per_month is not None:
+        found.append(Limit(allotment.agency_id, Period.MONTH, month, allotment.per_month))
+    return found
+
+
+def reserve(account: Account, allotment: Allotment, want: int, *, now: datetime) -> int:
+    """Spend up to `want` mails of every quota of the account; return how many were granted.
+
+    Call inside the transaction that records what the mails are for, as late as possible: the rows stay locked
+    until it ends.
+    """
+    day = utc_day(now)
+    bounds = limits(account, allotment, day=day)
+    rows = _locked(account, allotment.agency_id, bounds, day)
+    granted = min([want, *(bound.allowed - rows[bound.agency_id, bound.period].used for bound in bounds)])
+    if granted <= 0:
+        return 0
+    _add(account.pk, allotment.agency_id, day, granted, bounds)
+    return granted
+
+
+def give_back(account_id: int, agency_id: int, count: int, *, day: date) -> None:
+    """Return mails that were surely not sent to every quota they were reserved from on that UTC day."""
+    locked = _lock(account_id, agency_id, day).values()
+    LedgerRow.objects.filter(pk__in=[row.pk for row in locked]).update(used=F("used") - count)
+
+
+def routes(agency: Agency, *, now: datetime) -> list[Route]:
+    """Every account that this agency may use, with what is left of it today, by priority."""
+    day = utc_day(now)
+    allotments = list(
+        Allotment.objects.filter(Q(account__owner=None) | Q(account__owner=agency), agency=agency, account__enabled=True)
+        .select_related("account", "account__health")
+        .order_by("account__priority", "account_id")
+    )
+    used = {
+        (row.account_id, row.agency_id, row.period): row.used
+        for row in LedgerRow.objects.filter(
+            Q(agency=None) | Q(agency=agency),
+            _current(day),
+            account__in=[allotment.account_id for allotment in allotments],
+        )
+    }
+    found = []
+    for allotment in allotments:
+        account = allotment.account
+        free = min(
+            bound.allowed - used.get((account.pk, bound.agency_id, bound.period), 0)
+            for bound in limits(account, allotment, day=day)
+        )
+        health = getattr(account, "health", None)
+        found.append(
+            Route(
+                account_id=account.pk,
+                name=account.name,
+                kind=account.kind,
+                classes=frozenset(account.traffic_classes),
+                priority=account.priority,
+                free=max(0, free),
+                open=not isinstance(health, Health) or health.open(now),
+            )
+        )
+    return found
+
+
+def spent(account: Account, allotment: Allotment, *, now: datetime) -> Spent | None:
+    """The quota of this account that is used up for the longest, or None while all have room."""
+    day = utc_day(now)
+    used = {(row.agency_id, row.period): row.used for row in _rows(account.pk, allotment.agency_id, day)}
+    found = [
+        Spent(f"{'account' if bound.agency_id is None else 'allotment'}_{bound.period}_spent", _next(bound, day))
+        for bound in limits(account, allotment, day=day)
+        if used.get((bound.agency_id, bound.period), 0) >= bound.allowed
+    ]
+    return max(found, key=lambda one: one.until, default=None)
+
+
+def _next(bound: Limit, day: date) -> datetime:
+    if bound.period == Period.DAY:
+        following = day + timedelta(days=1)
+    else:
+        following = (bound.starts + timedelta(days=32)).replace(day=1)
+    return datetime(following.year, following.month, following.day, tzinfo=UTC)
+
+
+def _current(day: date) -> Q:
+    return Q(period=Period.DAY, starts=day) | Q(period=Period.MONTH, starts=day.replace(day=1))
+
+
+def _rows(account_id: int, agency_id: int, day: date) -> QuerySet[LedgerRow]:
+    return LedgerRow.objects.filter(Q(agency=None) | Q(agency=agency_id), _current(day), account=account_id)
+
+
+def _locked(
+    account: Account, agency_id: int, bounds: Iterable[Limit], day: date
+) -> dict[tuple[int | None, str], LedgerRow]:
+    wanted = {(bound.agency_id, bound.period) for bound in bounds}
+    rows = _lock(account.pk, agency_id, day)
+    if missing := [bound for bound in bounds if (bound.agency_id, bound.period) not in rows]:
+        LedgerRow.objects.bulk_create(
+            [
+                LedgerRow(
+                    account=account,
+                    agency_id=bound.agency_id,
+                    period=bound.period,
+                    starts=bound.starts,
+                    allowed=bound.allowed,
+                )
+                for bound in missing
+            ],
+            ignore_conflicts=True,
+        )
+        rows = _lock(account.pk, agency_id, day)
+    assert wanted <= rows.keys()
+    return rows
+
+
+def _lock(account_id: int, agency_id: int, day: date) -> dict[tuple[int | None, str], LedgerRow]:
+    rows = _rows(account_id, agency_id, day).select_for_update().order_by("pk")
+    return {(row.agency_id, row.period): row for row in rows}
+
+
+def _add(account_id: int, agency_id: int, day: date, count: int, bounds: Iterable[Limit]) -> None:
+    with transaction.atomic(savepoint=False):
+        for bound in bounds:
+            LedgerRow.objects.filter(
+                account=account_id, agency=bound.agency_id, period=bound.period, starts=bound.starts
+            ).update(
+                used=F("used") + count,
+                # A limit changed by the operator takes effect here, but never below what is used already.
+                allowed=Greatest(F("used") + count, bound.allowed),
+            )

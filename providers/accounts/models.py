@@ -1,0 +1,181 @@
+from datetime import datetime
+from decimal import Decimal
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from providers.accounts.secrets import SecretsField
+from tenants.models import Agency
+
+
+class TrafficClass(models.TextChoices):
+    """What kind of mail it is: decides which accounts are meant for it and which mail goes first."""
+
+    HIGH_PRIORITY = "high_priority", _("High priority")
+    COLD_OUTREACH = "cold_outreach", _("Cold outreach")
+    NEWSLETTERS = "newsletters", _("Newsletters")
+    FOLLOW_UPS = "follow_ups", _("Follow-ups")
+    BULK = "bulk", _("Bulk")
+    TESTING = "testing", _("Testing")
+
+
+class Kind(models.TextChoices):
+    """Which adapter speaks to the account."""
+
+    RESEND = "resend", "Resend"
+    SENDGRID = "sendgrid", "SendGrid"
+    SMTP = "smtp", "SMTP"
+    AMAZON_SES = "amazon_ses", "Amazon SES"
+    POSTMARK = "postmark", "Postmark"
+    MAILGUN = "mailgun", "Mailgun"
+
+
+def known_classes(values: list[str]) -> None:
+    """Refuse a traffic class that does not exist."""
+    if unknown := [value for value in values if value not in TrafficClass.values]:
+        raise ValidationError(
+            _("Unknown traffic class: %(unknown)s. Known ones: %(known)s."),
+            params={"unknown": ", ".join(unknown), "known": ", ".join(TrafficClass.values)},
+        )
+
+
+class Account(models.Model):
+    """One account at a mail provider. `per_day` and `per_month` are mails in UTC days and months."""
+
+    name = models.SlugField(_("name"), max_length=40, unique=True)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
+    owner = models.ForeignKey(
+        Agency,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="own_accounts",
+        verbose_name=_("brought by"),
+        help_text=_("Empty: rented by the operator and shared by allotments."),
+    )
+    credentials = SecretsField(_("credentials"))
+    options = models.JSONField(
+        _("connection"),
+        default=dict,
+        blank=True,
+        help_text=_("Not secret: api_url, host, port, security (none, starttls, tls), connections."),
+    )
+    traffic_classes = ArrayField(
+        models.CharField(max_length=20, choices=TrafficClass.choices),
+        verbose_name=_("meant for"),
+        default=list,
+        blank=True,
+        validators=[known_classes],
+        help_text=_("Other classes use this account only as failover."),
+    )
+    priority = models.PositiveSmallIntegerField(_("priority"), default=10, help_text=_("Lower is tried first."))
+    sender_limit = models.PositiveIntegerField(_("senders, at most"), default=400)
+    per_day = models.PositiveIntegerField(_("mails a day"), default=1000)
+    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True)
+    monthly_price = models.DecimalField(
+        _("price a month, $"),
+        max_digits=9,
+        decimal_places=2,
+        default=Decimal("0.00"),
+        validators=[MinValueValidator(Decimal("0"))],
+    )
+    enabled = models.BooleanField(_("in use"), default=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("account")
+        verbose_name_plural = _("accounts")
+        ordering = ["priority", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Allotment(models.Model):
+    """How much of an account one agency may use. Empty limits are the account's own."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="allotments", verbose_name=_("account"))
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, related_name="allotments", verbose_name=_("agency"))
+    senders = models.PositiveIntegerField(_("senders, at most"), default=0)
+    per_day = models.PositiveIntegerField(_("mails a day"), null=True, blank=True)
+    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("allotment")
+        verbose_name_plural = _("allotments")
+        constraints = [models.UniqueConstraint(fields=["account", "agency"], name="one_allotment_per_agency")]
+
+    def __str__(self) -> str:
+        return f"{self.account} → {self.agency}"
+
+    def clean(self) -> None:
+        if self.account_id and self.account.owner_id and self.account.owner_id != self.agency_id:
+            raise ValidationError({"agency": _("This account was brought by another agency and is not shared.")})
+
+
+class Period(models.TextChoices):
+    """How long a ledger row counts."""
+
+    DAY = "day", _("day")
+    MONTH = "month", _("month")
+
+
+class LedgerRow(models.Model):
+    """Mails of one account in one UTC day or month: in all (`agency` empty) or of one agency.
+
+    Written by `ledger` alone. `used` counts every mail that is claimed, sent or in doubt.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="ledger")
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, null=True)
+    period = models.CharField(max_length=5, choices=Period.choices)
+    starts = models.DateField()
+    allowed = models.PositiveIntegerField()
+    used = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("ledger row")
+        verbose_name_plural = _("ledger")
+        constraints = [
+            models.CheckConstraint(condition=Q(used__lte=F("allowed")), name="account_used_within_allowed"),
+            models.UniqueConstraint(
+                fields=["account", "period", "starts"], condition=Q(agency=None), name="one_ledger_row_per_account"
+            ),
+            models.UniqueConstraint(
+                fields=["account", "agency", "period", "starts"],
+                condition=~Q(agency=None),
+                name="one_ledger_row_per_account_and_agency",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.agency_id or '-'} {self.period} {self.starts}: {self.used}/{self.allowed}"
+
+
+class Health(models.Model):
+    """What is known about an account's ability to send. Written by `health` alone.
+
+    `closed_until` in the future: nothing is sent. `blocked`: nothing is sent until a person opens it again.
+    """
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="health", primary_key=True)
+    refusals = models.PositiveIntegerField(_("refusals in a row"), default=0)
+    closed_until = models.DateTimeField(_("closed until"), null=True, blank=True)
+    blocked = models.BooleanField(_("blocked"), default=False)
+    detail = models.CharField(_("last trouble"), max_length=300, blank=True)
+    changed_at = models.DateTimeField(_("changed"), null=True)
+
+    class Meta:
+        verbose_name = _("health")
+        verbose_name_plural = _("health")
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.detail or 'ok'}"
+
+    def open(self, now: datetime) -> bool:
+        """Whether the account may be tried now."""
+        return not self.blocked and (self.closed_until is None or self.closed_until <= now)

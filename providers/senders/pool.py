@@ -1,0 +1,52 @@
+"""Many senders at once: an account's senders over an agency's domains."""
+
+from collections.abc import Sequence
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from providers.accounts.models import Account, Allotment
+from providers.senders.models import Home, Sender, SenderDomain
+
+
+@transaction.atomic
+def add_senders(
+    allotment: Allotment, addresses: Sequence[tuple[str, str]], *, per_day: int = 50, domain_per_day: int = 2000
+) -> int:
+    """Create (address, display name) senders of this account and their domains; return how many are new.
+
+    Addresses that exist are left as they are, so the call can be repeated. Raises ValidationError when the
+    allotment's number of senders would be exceeded; then nothing is created.
+    """
+    account = allotment.account
+    names = sorted({address.rsplit("@", 1)[1] for address, _name in addresses})
+    SenderDomain.objects.bulk_create(
+        [SenderDomain(name=name, per_day=domain_per_day) for name in names], ignore_conflicts=True
+    )
+    domains = {domain.name: domain for domain in SenderDomain.objects.filter(name__in=names)}
+    Home.objects.bulk_create(
+        [Home(domain=domain, account=account) for domain in domains.values()], ignore_conflicts=True
+    )
+    known = set(Sender.objects.filter(domain__in=domains.values()).values_list("address", flat=True))
+    new = [
+        Sender(domain=domains[address.rsplit("@", 1)[1]], account=account, address=address, name=name, per_day=per_day)
+        for address, name in addresses
+        if address not in known
+    ]
+    check_room(allotment, adding=len(new))
+    Sender.objects.bulk_create(new, batch_size=1000)
+    return len(new)
+
+
+def check_room(allotment: Allotment, *, adding: int) -> None:
+    """Raise ValidationError when so many more senders would exceed the agency's allotment at this account."""
+    account: Account = allotment.account
+    have = Sender.objects.filter(account=account).count()
+    allowed = min(allotment.senders, account.sender_limit)
+    if have + adding > allowed:
+        raise ValidationError(
+            _("%(account)s allows this agency %(allowed)d senders; it has %(have)d, so %(adding)d more do not fit. "
+              "Ask the operator for a larger allotment.")
+            % {"account": account.name, "allowed": allowed, "have": have, "adding": adding}
+        )

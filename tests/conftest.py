@@ -1,0 +1,94 @@
+"""The cast of every test: agency Alpha, where Carol works, and agency Beta, where Oscar is the outsider.
+
+`alpha` and `beta` roll back with the test. `committed` is for tests with threads, processes or real workers: what
+they write is seen by others, and is removed afterwards.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tenants.models import Agency
+from tenants.users.models import User
+
+PASSWORD = "correct horse battery"
+CAST = [
+    ("alpha", "Alpha", "carol@alpha.test", "Europe/Berlin"),
+    ("beta", "Beta", "oscar@beta.test", "America/New_York"),
+]
+# What outlives a test: the agencies, their people, and what migrations wrote.
+KEPT = {"django_migrations", "django_content_type", "auth_permission", "users_user", "tenants_agency", "tenants_domain"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_modify_db_settings: None, django_db_blocker: Any) -> Iterator[None]:
+    """The test database, migrated once, with both agencies in it."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    from tenants import provisioning
+
+    with django_db_blocker.unblock():
+        old = setup_databases(verbosity=0, interactive=False)
+        provisioning.prepare()
+        for slug, name, person, zone in CAST:
+            owner = provisioning.Owner(person, PASSWORD, person.split("@")[0].title())
+            provisioning.create_agency(slug, name, owner=owner, timezone=zone)
+    yield
+    with django_db_blocker.unblock():
+        connection.close()
+        teardown_databases(old, verbosity=0)
+
+
+@pytest.fixture
+def alpha(db: None) -> Agency:
+    """The agency where Carol works."""
+    return Agency.objects.get(slug="alpha")
+
+
+@pytest.fixture
+def beta(db: None) -> Agency:
+    """The agency where Oscar, the outsider, works."""
+    return Agency.objects.get(slug="beta")
+
+
+@pytest.fixture
+def carol(alpha: Agency) -> User:
+    """Alpha's owner."""
+    return _person(alpha)
+
+
+@pytest.fixture
+def oscar(beta: Agency) -> User:
+    """Beta's owner, an outsider to Alpha."""
+    return _person(beta)
+
+
+@pytest.fixture
+def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, Agency]]:
+    """Both agencies by slug, in a database that others see; emptied before and after."""
+    with django_db_blocker.unblock():
+        connection.set_schema_to_public()
+        _empty()
+        yield {agency.slug: agency for agency in Agency.objects.exclude(schema_name="public")}
+        connection.set_schema_to_public()
+        _empty()
+
+
+def _person(agency: Agency) -> User:
+    from tenants import context
+
+    with context.entered(agency):
+        return User.objects.get()
+
+
+def _empty() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables "
+            "WHERE (schemaname = 'public' OR schemaname LIKE 'a\\_%%') AND tablename <> ALL(%s)",
+            [list(KEPT)],
+        )
+        tables = ", ".join(row[0] for row in cursor.fetchall())
+        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
