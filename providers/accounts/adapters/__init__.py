@@ -1,0 +1,88 @@
+"""The wire to a provider: `open` a kind's Wire, `send` envelopes. It raises the errors of `errors` alone.
+
+wire            the contract: send, verify, close
+anymail         Resend, SendGrid, Postmark, Mailgun, Amazon SES: all through django-anymail
+smtp            a mail server, with the phase that tells "surely not taken" from "in doubt"
+classification  pure: an exception or an answer → a typed error
+mime            envelope → Django's class or ready bytes
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anymail.exceptions import AnymailConfigurationError
+
+from providers.accounts.adapters import anymail, smtp
+from providers.accounts.adapters.wire import Wire
+from providers.accounts.errors import AccountMisconfigured
+
+__all__ = ["KINDS", "KindOfAccount", "Wire", "open"]
+
+# Settings of an account that are not for its wire: how many lines a worker may hold open to it.
+_NOT_OURS = frozenset({"connections"})
+
+
+@dataclass(frozen=True)
+class KindOfAccount:
+    """What an account of this kind needs: names of credentials it must and may have, and of its options."""
+
+    label: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+KINDS: Mapping[str, KindOfAccount] = {
+    "smtp": KindOfAccount("SMTP", (), ("username", "password"), tuple(smtp.DEFAULTS)),
+    **{
+        name: KindOfAccount(
+            kind.label, kind.credentials, kind.optional, ("api_url", *kind.options, *anymail.DEFAULTS)
+        )
+        for name, kind in anymail.HTTP_KINDS.items()
+    },
+}
+
+
+def open(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> Wire:
+    """The wire of an account, a context manager. Nothing is connected before the first mail.
+
+    Raises AccountMisconfigured that names the setting which is missing, unknown or unusable.
+    """
+    check(kind, credentials, options)
+    ours = {name: value for name, value in options.items() if name not in _NOT_OURS}
+    if kind == "smtp":
+        return smtp.SmtpWire(credentials, ours)
+    try:
+        return anymail.AnymailWire(anymail.HTTP_KINDS[kind], credentials, ours)
+    except AnymailConfigurationError as error:
+        raise AccountMisconfigured("options", str(error).splitlines()[0]) from None
+
+
+def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """Raise AccountMisconfigured unless these are the settings that this kind has."""
+    if kind not in KINDS:
+        raise AccountMisconfigured("kind", f"{kind!r} is not known; known are {', '.join(sorted(KINDS))}")
+    wanted = KINDS[kind]
+    for name in wanted.required:
+        if not credentials.get(name):
+            raise AccountMisconfigured(name, f"is missing: {wanted.label} cannot be used without it")
+    for name, value in credentials.items():
+        if name not in (*wanted.required, *wanted.optional):
+            raise AccountMisconfigured(
+                name,
+                f"is no credential of {wanted.label}; known are {_names(wanted.required + wanted.optional)}",
+            )
+        if not isinstance(value, str) or not value.isprintable() or value != value.strip():
+            raise AccountMisconfigured(
+                name, "has a space, a line break or another invisible character around or in it"
+            )
+    for name in options:
+        if name not in wanted.options and name not in _NOT_OURS:
+            raise AccountMisconfigured(
+                name, f"is not an option of {wanted.label}; known are {_names(wanted.options)}"
+            )
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,292 @@
+"""Providers with an HTTP interface, through django-anymail: one opened backend for many mails, one a call."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from anymail.backends import resend, sendgrid
+from anymail.exceptions import AnymailNotSupportedWarning
+from django.core.mail import EmailMultiAlternatives, get_connection
+
+from providers.accounts.adapters import mime
+from providers.accounts.adapters.classification import classify, refusal
+from providers.accounts.adapters.smtp import LOOPBACK
+from providers.accounts.adapters.wire import Wire
+from providers.accounts.envelope import Envelope
+from providers.accounts.errors import AccountBlocked, AccountMisconfigured, DeliveryError, NotAccepted, Unsure
+
+DEFAULTS: Mapping[str, Any] = {"connect_timeout": 5, "read_timeout": 60}
+# The other side may close an idle line just as it is used, which makes a mail doubtful for nothing.
+_IDLE_SECONDS = 30
+_OLDEST_SECONDS = 300
+
+
+class ResendBackend(resend.EmailBackend):  # type: ignore[misc]
+    """Anymail's, with Resend's header against duplicates: the same key and body send once in 24 h."""
+
+    def build_message_payload(self, message: EmailMultiAlternatives, defaults: Mapping[str, Any]) -> Any:
+        payload = super().build_message_payload(message, defaults)
+        if key := getattr(message, "idempotency_key", None):
+            payload.headers["Idempotency-Key"] = key
+        return payload
+
+
+class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
+    """Anymail's, with an id of ours that is not random, to match events by after a lost answer."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Anymail warns that it tests SendGrid no longer. We do: tests/providers/test_adapters_contract.py.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AnymailNotSupportedWarning)
+            super().__init__(**kwargs)
+
+    def build_message_payload(self, message: EmailMultiAlternatives, defaults: Mapping[str, Any]) -> Any:
+        return _SendGridPayload(message, defaults, self)
+
+
+class _SendGridPayload(sendgrid.SendGridPayload):  # type: ignore[misc]
+    def set_anymail_id(self) -> None:
+        key = getattr(self.message, "idempotency_key", None)
+        if not key:
+            super().set_anymail_id()
+            return
+        (personalization,) = self.data["personalizations"]
+        personalization.setdefault("custom_args", {})["anymail_id"] = key
+        for recipient in personalization["to"]:
+            self.message_ids[recipient["email"]] = key
+
+
+@dataclass(frozen=True)
+class HttpKind:
+    """What is particular to one provider. `probe` is the path of a cheap read that needs the key."""
+
+    label: str
+    backend: str
+    credentials: tuple[str, ...]
+    api_url: str = ""
+    probe: str = ""
+    optional: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    # For requests: how the probe signs in.
+    sign_in: Callable[[Mapping[str, str]], dict[str, Any]] = lambda credentials: {
+        "headers": {"Authorization": f"Bearer {credentials['api_key']}"}
+    }
+
+
+HTTP_KINDS: Mapping[str, HttpKind] = {
+    "resend": HttpKind(
+        "Resend",
+        "providers.accounts.adapters.anymail.ResendBackend",
+        ("api_key",),
+        api_url="https://api.resend.com/",
+        probe="domains",
+    ),
+    "sendgrid": HttpKind(
+        "SendGrid",
+        "providers.accounts.adapters.anymail.SendGridBackend",
+        ("api_key",),
+        api_url="https://api.sendgrid.com/v3/",
+        probe="scopes",
+    ),
+    "postmark": HttpKind(
+        "Postmark",
+        "anymail.backends.postmark.EmailBackend",
+        ("server_token",),
+        api_url="https://api.postmarkapp.com/",
+        probe="server",
+        options=("message_stream",),
+        # Without it Postmark replaces the Message-ID that answers are matched by.
+        headers={"X-PM-KeepID": "true"},
+        sign_in=lambda credentials: {
+            "headers": {"X-Postmark-Server-Token": credentials["server_token"], "Accept": "application/json"}
+        },
+    ),
+    "mailgun": HttpKind(
+        "Mailgun",
+        "anymail.backends.mailgun.EmailBackend",
+        ("api_key",),
+        api_url="https://api.mailgun.net/v3/",
+        probe="domains?limit=1",
+        options=("sender_domain",),
+        sign_in=lambda credentials: {"auth": ("api", credentials["api_key"])},
+    ),
+    "amazon_ses": HttpKind(
+        "Amazon SES",
+        "anymail.backends.amazon_ses.EmailBackend",
+        ("access_key_id", "secret_access_key"),
+        optional=("session_token",),
+        options=("region", "configuration_set_name"),
+    ),
+}
+
+
+class AnymailWire(Wire):
+    """An account that is spoken to over HTTP."""
+
+    def __init__(self, kind: HttpKind, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._credentials = credentials
+        self._options = {**DEFAULTS, **options}
+        self._url = _with_slash(self._options.get("api_url") or kind.api_url)
+        self._loopback = urlsplit(self._url).hostname in LOOPBACK
+        self._backend: Any = get_connection(kind.backend, **self._arguments())
+        self._opened_at = self._used_at = 0.0
+
+    def send(self, envelope: Envelope) -> str | None:
+        message = mime.as_django(envelope, self._kind.headers)
+        error: DeliveryError | None = None
+        try:
+            self._open()
+            sent = self._backend.send_messages([message])
+        except Exception as exc:
+            if not _taken(message):
+                error = self._classified(exc)
+        except BaseException:
+            # Stopped in the middle of an exchange: the line is of no more use.
+            self.close()
+            raise
+        else:
+            if not sent:
+                error = NotAccepted(f"{self._kind.label}: the mail was held back before it was sent")
+            elif not _taken(message):
+                error = self._overlooked_refusal(message)
+        # Outside the handlers: the chain of causes holds the request with its key.
+        if error is not None:
+            raise error
+        return _message_id(message)
+
+    def verify(self) -> None:
+        error: DeliveryError | None = None
+        try:
+            self._open()
+            error = self._probe()
+        except Exception as exc:
+            error = self._classified(exc)
+        if isinstance(error, Unsure):
+            error = NotAccepted(error.detail, code=error.code)
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _open(self) -> None:
+        now = time.monotonic()
+        if now - self._used_at > _IDLE_SECONDS or now - self._opened_at > _OLDEST_SECONDS:
+            self._backend.close()
+        self._used_at = now
+        if not self._backend.open():
+            return
+        self._opened_at = now
+        session = getattr(self._backend, "session", None)
+        if isinstance(session, requests.Session):
+            # Following a redirect would post the mail a second time, perhaps to another host.
+            session.max_redirects = 0
+            # The sandbox is not behind anybody's proxy.
+            session.trust_env = not self._loopback
+
+    def _probe(self) -> DeliveryError | None:
+        if not self._kind.probe:
+            allowed = self._backend.client.get_account().get("SendingEnabled", True)
+            return None if allowed else AccountBlocked("Amazon SES: sending is switched off for this account")
+        response = self._backend.session.get(
+            urljoin(self._url, self._kind.probe),
+            timeout=self._backend.timeout,
+            **self._kind.sign_in(self._credentials),
+        )
+        if response.status_code == 401 and "restricted_api_key" in response.text:
+            # Resend's key that may send and nothing else: the best one to have.
+            return None
+        error = refusal(response.status_code, _json(response), response.headers)
+        if error is not None:
+            error.detail = f"{self._kind.label}: {error.detail}"
+            error.without(self._credentials.values())
+        return error
+
+    def _classified(self, exc: Exception) -> DeliveryError | None:
+        error = classify(exc, provider=self._kind.label, secrets=self._credentials.values())
+        if isinstance(error, AccountBlocked):
+            error.detail = error.detail.replace(
+                "the account's credentials", f"the account's {' and '.join(self._kind.credentials)}"
+            )
+        return error
+
+    def _overlooked_refusal(self, message: EmailMultiAlternatives) -> DeliveryError:
+        """Postmark's 422 whose wording anymail does not know goes through it as if it were a success."""
+        response = message.anymail_status.esp_response  # type: ignore[attr-defined]
+        return refusal(response.status_code, _json(response), response.headers) or Unsure(self._kind.label)
+
+    def _arguments(self) -> dict[str, Any]:
+        # All of them, so that nothing of settings.ANYMAIL has a say.
+        arguments: dict[str, Any] = {
+            "fail_silently": False,
+            "debug_api_requests": False,
+            "ignore_unsupported_features": False,
+            "ignore_recipient_status": False,
+            "send_defaults": {},
+        }
+        timeouts = (self._options["connect_timeout"], self._options["read_timeout"])
+        chosen = {name: self._options[name] for name in self._kind.options if self._options.get(name)}
+        if not self._kind.api_url:
+            return arguments | self._amazon_arguments(chosen, timeouts)
+        return arguments | chosen | dict(self._credentials) | {"api_url": self._url, "timeout": timeouts}
+
+    def _amazon_arguments(self, chosen: dict[str, Any], timeouts: tuple[float, float]) -> dict[str, Any]:
+        region = chosen.pop("region", None)
+        if not region:
+            raise AccountMisconfigured(
+                "region", "is missing: give the region of Amazon SES, such as eu-central-1"
+            )
+        config: dict[str, Any] = {
+            # By default botocore posts a mail up to three times when an answer is lost.
+            "retries": {"total_max_attempts": 1},
+            "connect_timeout": timeouts[0],
+            "read_timeout": timeouts[1],
+        }
+        client: dict[str, Any] = {"config": config}
+        if self._options.get("api_url"):
+            client["endpoint_url"] = self._options["api_url"]
+        if self._loopback:
+            config["proxies"] = {}
+        return chosen | {
+            "session_params": {
+                "region_name": region,
+                **{f"aws_{name}": value for name, value in self._credentials.items()},
+            },
+            "client_params": client,
+        }
+
+
+def _taken(message: EmailMultiAlternatives) -> bool:
+    """Whether the provider said yes, whatever was raised after it: a bad id, a receiver of a signal."""
+    status = getattr(message, "anymail_status", None)
+    response = getattr(status, "esp_response", None)
+    if status is None or response is None:
+        return False
+    if isinstance(response, Mapping):
+        code = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    else:
+        code = response.status_code
+    refused = bool(status.status) and status.status <= {"rejected", "invalid", "failed"}
+    return 200 <= code < 300 and not refused
+
+
+def _message_id(message: EmailMultiAlternatives) -> str | None:
+    found = message.anymail_status.message_id  # type: ignore[attr-defined]
+    return found if isinstance(found, str) else None
+
+
+def _json(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text[:500]
+
+
+def _with_slash(url: str) -> str:
+    return url if url.endswith("/") or not url else f"{url}/"

@@ -1,0 +1,370 @@
+"""SMTP that knows how far it got.
+
+Django's backend raises the same exception before the final dot and after it, but only after it may the mail have
+been taken. Here every failure carries its phase.
+"""
+
+import re
+import smtplib
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.backends import smtp
+from django.core.mail.message import sanitize_address
+from django.core.mail.utils import DNS_NAME
+
+from providers.accounts.adapters import mime
+from providers.accounts.adapters.classification import classify
+from providers.accounts.adapters.wire import Wire
+from providers.accounts.envelope import Envelope
+from providers.accounts.errors import AccountMisconfigured, MessageRefused, Unsure
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+DEFAULTS: Mapping[str, Any] = {
+    "host": None,
+    "port": None,
+    "security": "starttls",
+    "helo": None,
+    "connect_timeout": 10,
+    "command_timeout": 60,
+    # RFC 5321 section 4.5.3.2.6: ten minutes, because giving up sooner makes a mail doubtful that was taken.
+    "answer_timeout": 600,
+    "mails_per_connection": 100,
+    "connection_seconds": 60,
+}
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_QUEUE_ID = re.compile(r"queued as <?([^\s<>]{1,200})", re.IGNORECASE)
+
+
+class Phase(StrEnum):
+    """What was going on when it failed. Only in ANSWER may the mail have been taken."""
+
+    CONNECT = "connecting"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    BODY = "sending the body"
+    ANSWER = "waiting for the answer to the final dot"
+
+
+class SMTPFailure(smtplib.SMTPException):
+    """A refusal with its `code` and `text`, or, with no code, a lost connection or a time-out."""
+
+    def __init__(self, phase: Phase, code: int | None, text: str, cause: Exception | None = None) -> None:
+        self.phase = phase
+        self.code = code
+        self.text = text
+        self.cause = cause
+        super().__init__(f"{phase}: {code or ''} {text}")
+
+
+class EmailBackend(smtp.EmailBackend):
+    """Django's backend with one recipient a mail, pipelining where it is offered, and SMTPFailure alone.
+
+    Time-outs in seconds: `timeout` until the server is ready for mail, `command_timeout` for each command,
+    `answer_timeout` after the final dot.
+    """
+
+    def __init__(
+        self,
+        *,
+        helo: str | None = None,
+        command_timeout: float = 60,
+        answer_timeout: float = 600,
+        mails_per_connection: int = 100,
+        connection_seconds: float = 60,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.helo = helo or ("localhost" if self.host in LOOPBACK else None)
+        self.command_timeout = command_timeout
+        self.answer_timeout = answer_timeout
+        self.mails_per_connection = mails_per_connection
+        self.connection_seconds = connection_seconds
+        self.connection: smtplib.SMTP | None = None
+        self._mails = 0
+        self._opened_at = 0.0
+
+    def transmit(self, sender: str, recipient: str, content: bytes) -> str:
+        """Hand over one ready mail; return the server's answer. `sender` may be "", the null return path."""
+        with self._lock:
+            reused = self._fresh_connection()
+            try:
+                return self._transaction(sender, recipient, content)
+            except SMTPFailure as failure:
+                # The server gave up a line it had kept for us. It never saw this mail, so a new line is safe.
+                if not (reused and failure.phase is Phase.MAIL and failure.code in (None, 421)):
+                    raise
+            self.drop()
+            self.open()
+            return self._transaction(sender, recipient, content)
+
+    def open(self) -> bool:
+        """Connect, secure and sign in. Whether a new connection was needed."""
+        if self.connection is not None:
+            return False
+        try:
+            self.connection = self._connect()
+        except smtplib.SMTPResponseException as error:
+            raise SMTPFailure(Phase.CONNECT, error.smtp_code, _text(error.smtp_error), error) from error
+        except smtplib.SMTPNotSupportedError as error:
+            raise SMTPFailure(Phase.CONNECT, None, str(error), error) from error
+        except OSError as error:
+            raise SMTPFailure(Phase.CONNECT, None, _reason(error), error) from error
+        self._mails = 0
+        self._opened_at = time.monotonic()
+        return True
+
+    def noop(self) -> None:
+        """Ask for a sign of life; raises SMTPFailure."""
+        with self._lock:
+            self._fresh_connection()
+            assert self.connection is not None
+            try:
+                code, text = self.connection.noop()
+            except OSError as error:
+                self.drop()
+                raise SMTPFailure(Phase.CONNECT, None, _reason(error), error) from error
+            if code != 250:
+                self.drop()
+                raise SMTPFailure(Phase.CONNECT, code, _text(text))
+
+    def drop(self) -> None:
+        """Close without a word: after a failure nobody can say what the server would answer to QUIT."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """End the connection in good order."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(min(2, self.command_timeout))
+            connection.quit()
+        except OSError:
+            connection.close()
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Django's interface, for mails that did not come from an envelope. One transaction per recipient."""
+        sent = 0
+        for message in email_messages:
+            encoding = message.encoding or settings.DEFAULT_CHARSET
+            content = message.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]
+            for address in message.recipients():
+                self.transmit(
+                    sanitize_address(message.from_email, encoding),
+                    sanitize_address(address, encoding),
+                    content,
+                )
+            sent += 1
+        return sent
+
+    def _fresh_connection(self) -> bool:
+        """Have a connection; whether it has been used before."""
+        if self.connection is not None and (
+            self._mails >= self.mails_per_connection
+            or time.monotonic() - self._opened_at >= self.connection_seconds
+        ):
+            self.close()
+        return not self.open() and self._mails > 0
+
+    def _connect(self) -> smtplib.SMTP:
+        name = self.helo or DNS_NAME.get_fqdn()
+        connection = (
+            smtplib.SMTP_SSL(self.host, self.port, name, timeout=self.timeout or 10, context=self.ssl_context)
+            if self.use_ssl
+            else smtplib.SMTP(self.host, self.port, name, timeout=self.timeout or 10)
+        )
+        try:
+            if self.use_tls:
+                connection.starttls(context=self.ssl_context)
+            connection.ehlo_or_helo_if_needed()
+            if self.username and self.password:
+                connection.login(self.username, self.password)
+            assert connection.sock is not None
+            connection.sock.settimeout(self.command_timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _transaction(self, sender: str, recipient: str, content: bytes) -> str:
+        connection = self.connection
+        assert connection is not None
+        assert connection.sock is not None
+        commands = _commands(connection, sender, recipient, content)
+        self._mails += 1
+        # Local, so that no other thread and no later mail can change what is told about this one.
+        phase = Phase.MAIL
+        refusal: SMTPFailure | None = None
+        try:
+            pipelining = "pipelining" in connection.esmtp_features
+            if pipelining:
+                # RFC 2920 section 3.1: DATA may end a group.
+                connection.sock.sendall(b"".join(command for _, command, _ in commands))
+            for phase, command, wanted in commands:
+                if not pipelining:
+                    connection.sock.sendall(command)
+                code, text = connection.getreply()
+                if code // 100 != wanted:
+                    refusal = refusal or SMTPFailure(phase, code, _text(text))
+                    if not pipelining:
+                        break
+                elif refusal is not None and phase is Phase.DATA:
+                    # The server waits for a body although it refused the recipient. It gets none.
+                    self.drop()
+                    raise refusal
+            if refusal is not None:
+                self._after_refusal(connection, refusal)
+                raise refusal
+            phase = Phase.BODY
+            # If sendall raises, the kernel did not take the last bytes, so the server cannot have the dot.
+            connection.sock.sendall(_dotted(content))
+            phase = Phase.ANSWER
+            connection.sock.settimeout(self.answer_timeout)
+            code, text = connection.getreply()
+            if code // 100 == 2:
+                connection.sock.settimeout(self.command_timeout)
+                return _text(text)
+            if 400 <= code < 600 and code != 421:
+                connection.sock.settimeout(self.command_timeout)
+            else:
+                self.drop()
+            raise SMTPFailure(phase, code, _text(text))
+        except SMTPFailure:
+            raise
+        except OSError as error:
+            self.drop()
+            if refusal is not None:
+                raise refusal from error
+            raise SMTPFailure(phase, None, _reason(error), error) from error
+        except BaseException:
+            self.drop()
+            raise
+
+    def _after_refusal(self, connection: smtplib.SMTP, refusal: SMTPFailure) -> None:
+        """Make the connection fit for the next mail, or drop it."""
+        try:
+            if refusal.code == 421 or connection.rset()[0] != 250:
+                self.drop()
+        except OSError:
+            self.drop()
+
+
+class SmtpWire(Wire):
+    """An account that is a mail server."""
+
+    def __init__(self, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:
+        self._secrets = tuple(value for name, value in credentials.items() if name == "password")
+        self._backend = EmailBackend(**_backend_arguments(credentials, options))
+
+    def send(self, envelope: Envelope) -> str | None:
+        try:
+            answer = self._backend.transmit(
+                mime.wire_address(envelope.return_path) if envelope.return_path else "",
+                mime.wire_address(envelope.recipient),
+                mime.as_bytes(envelope),
+            )
+        except Exception as exc:
+            error = classify(exc, provider="The mail server", secrets=self._secrets) or Unsure()
+        else:
+            queued = _QUEUE_ID.search(answer)
+            return queued[1] if queued else None
+        # Outside the handlers: the chain of causes may hold the password.
+        raise error
+
+    def verify(self) -> None:
+        error = None
+        try:
+            self._backend.noop()
+        except Exception as exc:
+            error = classify(exc, provider="The mail server", secrets=self._secrets)
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def _backend_arguments(credentials: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {**DEFAULTS, **options}
+    username, password = credentials.get("username", ""), credentials.get("password", "")
+    if not chosen["host"]:
+        raise AccountMisconfigured("host", "is missing: give the name of the mail server")
+    if chosen["security"] not in _PORTS:
+        raise AccountMisconfigured("security", f"must be one of {', '.join(_PORTS)}")
+    if bool(username) != bool(password):
+        raise AccountMisconfigured("password" if username else "username", "is missing: give both or neither")
+    if password and chosen["security"] == "none" and chosen["host"] not in LOOPBACK:
+        raise AccountMisconfigured(
+            "security", "must be starttls or tls: the password would travel in the clear"
+        )
+    return {
+        "host": chosen["host"],
+        "port": chosen["port"] or _PORTS[chosen["security"]],
+        # Never None: Django would fill in its own EMAIL_HOST_USER and EMAIL_HOST_PASSWORD.
+        "username": username,
+        "password": password,
+        "use_tls": chosen["security"] == "starttls",
+        "use_ssl": chosen["security"] == "tls",
+        "timeout": chosen["connect_timeout"],
+        **{
+            name: chosen[name]
+            for name in (
+                "helo",
+                "command_timeout",
+                "answer_timeout",
+                "mails_per_connection",
+                "connection_seconds",
+            )
+        },
+    }
+
+
+def _commands(
+    connection: smtplib.SMTP, sender: str, recipient: str, content: bytes
+) -> tuple[tuple[Phase, bytes, int], ...]:
+    parameters = ""
+    features = connection.esmtp_features
+    if not (sender.isascii() and recipient.isascii()):
+        if "smtputf8" not in features:
+            raise _unfit("recipient", "the mail server does not take addresses outside ASCII (SMTPUTF8)")
+        parameters = " SMTPUTF8 BODY=8BITMIME"
+    if (limit := features.get("size", "")).isdigit() and 0 < int(limit) < len(content):
+        raise _unfit("text", f"the mail has {len(content)} bytes, the mail server takes {limit}")
+    return (
+        (Phase.MAIL, f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), 2),
+        (Phase.RCPT, f"RCPT TO:<{recipient}>\r\n".encode(), 2),
+        (Phase.DATA, b"DATA\r\n", 3),
+    )
+
+
+def _unfit(field: str, detail: str) -> MessageRefused:
+    return MessageRefused(detail, field=field)
+
+
+def _dotted(content: bytes) -> bytes:
+    """The body as it follows DATA: dots at the start of a line doubled (RFC 5321 4.5.2), final dot added."""
+    if b"\n." in content:
+        content = content.replace(b"\r\n.", b"\r\n..")
+    return (content if content.endswith(b"\r\n") else content + b"\r\n") + b".\r\n"
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode("utf-8", "replace") if isinstance(reply, bytes) else str(reply)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason}"
+    return (error.strerror if isinstance(error.strerror, str) else None) or str(error) or type(error).__name__

@@ -1,0 +1,32 @@
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from providers.accounts.envelope import Envelope
+
+
+class Wire(ABC):
+    """A line to one account at a provider: opened at the first mail, kept for many. One per thread."""
+
+    @abstractmethod
+    def send(self, envelope: Envelope) -> str | None:
+        """Hand over one mail, in at most one attempt; return the provider's id, None if it did not tell one.
+
+        Raises DeliveryError and nothing else; on return the provider has taken the mail.
+        """
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Sign in without sending anything; raises DeliveryError that names the setting to look at."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Drop the connection; harmless twice, and the next mail opens a new one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
