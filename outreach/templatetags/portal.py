@@ -1,8 +1,8 @@
 """Components of the portal's design system, as template tags.
 
-Numbers that become attributes are formatted here and not in the templates: there a Russian page would write "12,5" or
-"1 140", which is no value for `width` or `max`. Bars are attributes of SVG and <progress>, because the
-Content-Security-Policy allows no inline style.
+Numbers that become attributes are formatted here and not in the templates: there a Russian page would write
+"12,5" or "1 140", which is no value for `width` or `max`. Bars are attributes of SVG and <progress>, because
+the Content-Security-Policy allows no inline style.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,9 +68,9 @@ NAVIGATION = (
     NavGroup(
         _("Outreach"),
         (
-            NavItem(_("Dashboard"), "layout-dashboard", "dashboard"),
-            NavItem(_("Campaigns"), "send", "campaign_list"),
-            NavItem(_("Contacts"), "users", "contact_lists"),
+            NavItem(_("Dashboard"), "layout-dashboard", "analytics:dashboard"),
+            NavItem(_("Campaigns"), "send", "campaigns:list"),
+            NavItem(_("Contacts"), "users", "campaigns:contacts"),
         ),
     ),
 )
@@ -115,8 +115,17 @@ def icon(name: str, size: int = 18) -> SafeString:
 
 @lru_cache(maxsize=256)
 def _icon(name: str, size: int) -> SafeString:
-    svg = lucide._render_icon(name, size, class_="icon", aria_hidden="true", stroke_width="1.75")
-    return mark_safe(svg.replace("class-=", "class="))  # noqa: S308 the package's own drawing, no input of a user
+    attributes = {"class": "icon", "aria-hidden": "true", "stroke-width": "1.75"}
+    # The package's own drawing: nothing of it comes from a user.
+    return mark_safe(lucide._render_icon(name, size, **attributes))  # noqa: S308
+
+
+@register.simple_tag
+def action_icon(name: object) -> SafeString:
+    """The icon of a step that a campaign's page offers; none for a step it does not know."""
+    icons = {"launch": "play", "resume": "play", "pause": "pause", "cancel": "ban"}
+    known = icons.get(str(name))
+    return _icon(known, 16) if known else SafeString("")
 
 
 @register.filter
@@ -250,11 +259,13 @@ def pagination(context: Context, page: Page[Any]) -> dict[str, Any]:
 
 
 @register.simple_block_tag
-def card(content: str, title: object = "", note: object = "", icon: str = "", body: str = "padded") -> str:
-    """A panel; `body` is "padded", or "flush" for a table that reaches its edges."""
+def card(
+    content: str, title: object = "", note: object = "", more: str = "", icon: str = "", body: str = "padded"
+) -> str:
+    """A panel; `more` is the URL of the whole list, `body` is "flush" for a table that reaches the edges."""
     return render_to_string(
         "portal/components/card.html",
-        {"content": content, "title": title, "note": note, "icon": icon, "body": body},
+        {"content": content, "title": title, "note": note, "more": more, "icon": icon, "body": body},
     )
 
 

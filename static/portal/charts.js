@@ -1,0 +1,115 @@
+// Charts: <canvas data-chart data-source="ID of a json_script" data-series="[{key, label, tone}]">. The data is
+// {labels: [...], key: [...]}; labels that are ISO dates are written in the language of the page.
+
+const language = document.documentElement.lang || "en";
+const count = new Intl.NumberFormat(language);
+const compact = new Intl.NumberFormat(language, { notation: "compact" });
+const charts = [];
+
+// Tokens are light-dark() pairs: only a real element knows which of the two holds now.
+function colour(token) {
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  probe.style.color = `var(--${token})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+function faded(value, alpha) {
+  const [r, g, b] = value.match(/[\d.]+/g);
+  return `rgba(${r}, ${g}, ${b}, ${alpha})`;
+}
+
+function writeLabel(label, form = { day: "numeric", month: "short" }) {
+  if (!/^\d{4}-\d\d-\d\d$/.test(label)) return label;
+  return new Intl.DateTimeFormat(language, { ...form, timeZone: "UTC" }).format(new Date(`${label}T00:00:00Z`));
+}
+
+function fill(context, tint) {
+  const { chart } = context;
+  if (!chart.chartArea) return "transparent";
+  const gradient = chart.ctx.createLinearGradient(0, chart.chartArea.top, 0, chart.chartArea.bottom);
+  gradient.addColorStop(0, faded(tint, 0.24));
+  gradient.addColorStop(1, faded(tint, 0));
+  return gradient;
+}
+
+function dataset(data, { key, label, tone }) {
+  const tint = colour(tone);
+  return {
+    label,
+    data: data[key],
+    borderColor: tint,
+    backgroundColor: (context) => fill(context, tint),
+    pointHoverBackgroundColor: tint,
+    pointHoverBorderColor: colour("surface"),
+    pointHoverBorderWidth: 2,
+    pointHoverRadius: 5,
+    pointRadius: 0,
+    borderWidth: 2,
+    cubicInterpolationMode: "monotone",
+    fill: true,
+  };
+}
+
+function options(labels) {
+  const faint = colour("text-faint");
+  const ticks = { color: faint, maxRotation: 0, autoSkipPadding: 28 };
+  return {
+    maintainAspectRatio: false,
+    animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? false : { duration: 500 },
+    interaction: { mode: "index", intersect: false },
+    scales: {
+      x: { grid: { display: false }, border: { color: colour("line") }, ticks: { ...ticks, callback: (_, i) => writeLabel(labels[i]) } },
+      y: {
+        beginAtZero: true,
+        grid: { color: colour("line") },
+        border: { display: false },
+        ticks: { color: faint, precision: 0, maxTicksLimit: 5, callback: (value) => compact.format(value) },
+      },
+    },
+    plugins: {
+      legend: { display: false },
+      tooltip: {
+        backgroundColor: colour("raised"),
+        borderColor: colour("line"),
+        borderWidth: 1,
+        titleColor: colour("text"),
+        bodyColor: colour("text-soft"),
+        padding: 10,
+        cornerRadius: 8,
+        boxPadding: 6,
+        usePointStyle: true,
+        callbacks: {
+          title: ([item]) => writeLabel(labels[item.dataIndex], { weekday: "short", day: "numeric", month: "long" }),
+          label: (item) => ` ${item.dataset.label}: ${count.format(item.raw)}`,
+        },
+      },
+    },
+  };
+}
+
+function draw(canvas) {
+  const data = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
+  const series = JSON.parse(canvas.dataset.series);
+  charts.push(new Chart(canvas, {
+    type: "line",
+    data: { labels: data.labels, datasets: series.map((one) => dataset(data, one)) },
+    options: options(data.labels),
+  }));
+  canvas.dataset.drawn = "";
+}
+
+function drawAll() {
+  Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+  while (charts.length) charts.pop().destroy();
+  document.querySelectorAll("canvas[data-chart]").forEach(draw);
+}
+
+document.fonts.load("12px Inter").then(() => document.fonts.ready).then(() => {
+  drawAll();
+  document.addEventListener("portal:theme", drawAll);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+});
