@@ -65,6 +65,7 @@ function options(labels) {
       x: { grid: { display: false }, border: { color: colour("line") }, ticks: { ...ticks, callback: (_, i) => writeLabel(labels[i]) } },
       y: {
         beginAtZero: true,
+        suggestedMax: 10,
         grid: { color: colour("line") },
         border: { display: false },
         ticks: { color: faint, precision: 0, maxTicksLimit: 5, callback: (value) => compact.format(value) },
