@@ -9,7 +9,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 from tenants.users import keys
 from tenants.users.models import ApiKey, User
@@ -35,6 +34,9 @@ class KeyAuthentication(BaseAuthentication):
 
 def error(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Every error as {"error": {"code", "message", "fields"}}: a code for programs, a message for people."""
+    # DRF's views import the authentication above while they load, so they cannot be imported before it.
+    from rest_framework.views import exception_handler
+
     response = exception_handler(exc, context)
     if response is None:
         return None

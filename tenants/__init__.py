@@ -4,8 +4,9 @@ models         Agency and Domain, in the public schema
 context        the only code that switches schema
 rows           the base of every row that lives in an agency's schema
 provisioning   makes an agency whole: row, domain, schema, owner
-middleware     host name to agency, language of the signed-in user
+middleware     host name to agency
 jobs           the only importer of django_q: the agency rides with the job
 sites          the two admin sites: operator's and agency's
+admin          agencies and their host names on the operator's site
 users          people who sign in by email, and their API keys; tables in every schema
 """

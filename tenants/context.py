@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from django.db import connection
-from django_tenants.utils import get_public_schema_name, schema_context, tenant_context
+from django_tenants.utils import schema_context, tenant_context
 
 from tenants.models import Agency
+
+PUBLIC = "public"
 
 
 class OutsideAgencyError(RuntimeError):
@@ -28,7 +30,7 @@ def entered(agency: Agency) -> Iterator[Agency]:
 @contextmanager
 def public() -> Iterator[None]:
     """Work in the public schema; return to the schema before, on failure too."""
-    with schema_context(get_public_schema_name()):
+    with schema_context(PUBLIC):
         yield
 
 
@@ -39,7 +41,7 @@ def current_schema() -> str:
 
 def in_agency() -> bool:
     """Whether this thread works inside an agency."""
-    return current_schema() != get_public_schema_name()
+    return current_schema() != PUBLIC
 
 
 def current_agency() -> Agency:
@@ -48,11 +50,14 @@ def current_agency() -> Agency:
     if isinstance(agency, Agency):
         return agency
     if not in_agency():
-        raise OutsideAgencyError("No agency is entered: this work belongs to one. Enter it with tenants.context.entered().")
-    found = Agency.objects.get(schema_name=current_schema())
+        raise OutsideAgencyError(
+            "No agency is entered, and this work belongs to one. Enter it with tenants.context.entered()."
+        )
+    found: Agency = Agency.objects.get(schema_name=current_schema())
     return found
 
 
 def ready_agencies() -> list[Agency]:
     """Every agency that is whole and switched on, in a stable order."""
-    return list(Agency.objects.filter(ready=True, active=True).order_by("pk"))
+    agencies = Agency.objects.exclude(schema_name=PUBLIC)
+    return list(agencies.filter(ready=True, active=True).order_by("pk"))

@@ -1,7 +1,8 @@
-"""The only importer of django_q. A job is a doorbell: it names work, carries plain values, and is harmless twice.
+"""The only importer of django_q. A job is a doorbell: it names work, carries plain values, is harmless twice.
 
-The agency rides with the job and is entered and left around it, on failure too. Workers run nothing but `run`,
-and `run` runs nothing but functions marked with `@job`: whoever can write to the queue table still cannot choose code.
+The agency rides with the job and is entered and left around it, on failure too. Workers run nothing but
+`run`, and `run` runs nothing but functions marked with `@job`: whoever can write to the queue table still
+cannot choose code.
 """
 
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.core.exceptions import SuspiciousOperation
-from django.db import close_old_connections
+from django.db import close_old_connections, connection, transaction
 from django_q.models import OrmQ, Schedule
 from django_q.signals import pre_execute
 from django_q.tasks import async_task
@@ -22,6 +23,14 @@ logger = logging.getLogger(__name__)
 RUN = "tenants.jobs.run"
 Function = TypeVar("Function", bound=Callable[..., Any])
 _known: dict[str, Callable[..., Any]] = {}
+# What django-q2 would call or queue by name, or run in its own process, beside the function that is checked.
+_SIDE_DOORS = ("hook", "chain", "sync", "cached", "iter_count")
+# Any constant: one process at a time makes the schedules, whose names are not unique in django-q2's table.
+_PLANNING = 7_302_199_002
+
+
+class JobError(Exception):
+    """A job failed. Why is in the log; django-q2 stores only this, so that its tables never hold a secret."""
 
 
 def job(function: Function) -> Function:
@@ -30,9 +39,12 @@ def job(function: Function) -> Function:
     return function
 
 
-def enqueue(function: Callable[..., Any], *args: int | str) -> None:
-    """Ask a worker to call this job in the agency entered now (or the public schema). Raises TypeError for anything
-    but numbers, text and plain lists of them: a queue row that a worker cannot unpickle stops its whole cluster."""
+def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
+    """Ask a worker to call this job in the agency entered now (or the public schema).
+
+    Raises TypeError for anything but numbers, text and plain lists of them: a queue row that a worker cannot
+    unpickle stops its whole cluster.
+    """
     name = _name(function)
     if name not in _known:
         raise TypeError(f"{name} is not marked with @job.")
@@ -44,18 +56,24 @@ def enqueue(function: Callable[..., Any], *args: int | str) -> None:
 
 
 def run(name: str, schema: str, *args: Any) -> None:
-    """What every worker runs: the named job, inside its agency."""
-    function = _known[name]
-    if not schema:
-        with context.public():
+    """What every worker runs: the named job, inside its agency. Raises JobError when it fails."""
+    function = _known.get(name)
+    if function is None:
+        raise JobError(f"No function is marked with @job as {name}.")
+    try:
+        if not schema:
+            with context.public():
+                function(*args)
+            return
+        agency = Agency.objects.filter(schema_name=schema, ready=True, active=True).first()
+        if agency is None:
+            logger.info("job skipped: agency is gone or switched off", extra={"job": name, "schema": schema})
+            return
+        with context.entered(agency):
             function(*args)
-        return
-    agency = Agency.objects.filter(schema_name=schema, ready=True, active=True).first()
-    if agency is None:
-        logger.info("job skipped: agency is gone or switched off", extra={"job": name, "schema": schema})
-        return
-    with context.entered(agency):
-        function(*args)
+    except Exception as error:
+        logger.exception("job failed", extra={"job": name, "schema": schema})
+        raise JobError(f"{name} failed with {type(error).__name__}; the log says why.") from None
 
 
 def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
@@ -63,23 +81,36 @@ def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
 
     Called again and again, so that a lost table heals by itself.
     """
-    with context.public():
+    with context.public(), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PLANNING])
+        kept = []
         for name, (function, minutes) in schedules.items():
             wanted = {
                 "func": RUN,
                 "args": repr((_name(function), "")),
+                "kwargs": None,
+                "hook": None,
+                "cluster": None,
+                "intended_date_kwarg": None,
                 "schedule_type": Schedule.MINUTES,
                 "minutes": minutes,
                 "repeats": -1,
             }
-            Schedule.objects.update_or_create(name=name, defaults=wanted)
-        Schedule.objects.exclude(name__in=schedules).delete()
+            row = Schedule.objects.filter(name=name).order_by("pk").first() or Schedule(name=name)
+            if row.pk is None or any(getattr(row, field) != value for field, value in wanted.items()):
+                for field, value in wanted.items():
+                    setattr(row, field, value)
+                row.save(update_fields=wanted if row.pk else None)
+            kept.append(row.pk)
+        Schedule.objects.exclude(pk__in=kept).delete()
 
 
 def waiting() -> int:
     """How many jobs wait in the queue table."""
     with context.public():
-        return OrmQ.objects.count()
+        count: int = OrmQ.objects.count()
+        return count
 
 
 def guard_workers() -> None:
@@ -88,11 +119,13 @@ def guard_workers() -> None:
 
 
 def _refuse_foreign(task: dict[str, Any], **_: Any) -> None:
-    if task.get("func") == RUN:
+    doors = [door for door in _SIDE_DOORS if task.get(door)]
+    if task.get("func") == RUN and not doors:
         return
     OrmQ.objects.filter(pk=task.get("ack_id") or 0).delete()
     close_old_connections()
-    raise SuspiciousOperation(f"A queue row named {task.get('func')!r}, which is not ours: it was removed, not run.")
+    what = f"{task.get('func')!r} with {', '.join(doors)}" if doors else repr(task.get("func"))
+    raise SuspiciousOperation(f"A queue row named {what}, which is not ours: it was removed, not run.")
 
 
 def _check_plain(value: Any) -> None:

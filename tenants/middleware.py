@@ -5,19 +5,26 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from django_tenants.middleware.main import TenantMainMiddleware
 
-from tenants.models import Agency
+from tenants.models import Agency, host_name
 
 
 class AgencyMiddleware(TenantMainMiddleware):  # type: ignore[misc]
-    """Enters the agency of the request's host. An unknown host, or an agency that is not ready or is switched off, is a 404."""
+    """Enters the agency of the request's host.
+
+    An unknown host is a 404, and so is an agency that is not ready or is switched off.
+    """
+
+    @staticmethod
+    def hostname_from_request(request: HttpRequest) -> str:
+        return host_name(request.get_host().partition(":")[0])
 
     def get_tenant(self, domain_model: Any, hostname: str) -> Agency:
-        agency: Agency = super().get_tenant(domain_model, hostname.lower())
+        agency: Agency = super().get_tenant(domain_model, hostname)
         if agency.schema_name != "public" and not (agency.ready and agency.active):
             raise Http404("This agency is not ready.")
         return agency
 
     def no_tenant_found(self, request: HttpRequest, hostname: str) -> Any:
         # Urls of the public site do not exist here either: a stranger's host learns nothing.
-        request.urlconf = "outreach.urls_nowhere"  # type: ignore[attr-defined]
+        request.urlconf = "outreach.urls_nowhere"
         raise Http404("No agency has this host name.")

@@ -1,6 +1,7 @@
 import zoneinfo
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
@@ -9,15 +10,33 @@ from django.utils.translation import gettext_lazy as _
 from django_tenants.models import DomainMixin, TenantMixin
 
 SLUG = RegexValidator(
-    r"^[a-z][a-z0-9-]{1,30}$",
-    _("Use 2 to 31 small letters, digits and hyphens, starting with a letter: the name becomes part of a host name."),
+    r"\A[a-z][a-z0-9-]{0,29}[a-z0-9]\Z",
+    _(
+        "Use 2 to 31 small letters, digits and hyphens, with a letter first and no hyphen last: "
+        "the name becomes part of a host name."
+    ),
+)
+# RFC 1123 section 2.1: labels of up to 63 letters, digits and inner hyphens.
+HOST = RegexValidator(
+    r"\A(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z",
+    _(
+        "Write the host name alone, such as mail.example.com: no scheme, port or path, "
+        "and an international name in its xn-- form."
+    ),
 )
 
 
 def known_timezone(name: str) -> None:
     """Refuse a time zone that the tz database does not have."""
     if name not in zoneinfo.available_timezones():
-        raise ValidationError(_("%(name)s is not a time zone. Use a name such as Europe/Berlin."), params={"name": name})
+        raise ValidationError(
+            _("%(name)s is not a time zone. Use a name such as Europe/Berlin."), params={"name": name}
+        )
+
+
+def host_name(text: str) -> str:
+    """A host name as it is stored and looked up: in small letters, without `www.` and a last dot."""
+    return text.strip().lower().rstrip(".").removeprefix("www.")
 
 
 class Agency(TenantMixin):  # type: ignore[misc]
@@ -34,8 +53,12 @@ class Agency(TenantMixin):  # type: ignore[misc]
     slug = models.CharField(_("short name"), max_length=31, unique=True, validators=[SLUG])
     name = models.CharField(_("name"), max_length=120)
     timezone = models.CharField(_("time zone"), max_length=64, default="UTC", validators=[known_timezone])
-    language = models.CharField(_("language"), max_length=2, default="en", choices=[("en", "English"), ("ru", "Русский")])
-    active = models.BooleanField(_("active"), default=True, help_text=_("Off stops all sending and signing in."))
+    language = models.CharField(
+        _("language"), max_length=2, default="en", choices=[("en", "English"), ("ru", "Русский")]
+    )
+    active = models.BooleanField(
+        _("active"), default=True, help_text=_("Off stops all sending and signing in.")
+    )
     ready = models.BooleanField(_("ready"), default=False, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -44,7 +67,8 @@ class Agency(TenantMixin):  # type: ignore[misc]
         verbose_name_plural = _("agencies")
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(schema_name="public") | models.Q(schema_name__regex=r"^a_[a-z][a-z0-9_]{1,30}$"),
+                condition=models.Q(schema_name="public")
+                | models.Q(schema_name__regex=r"^a_[a-z][a-z0-9_]{1,30}$"),
                 name="agency_schema_name_is_ours",
             ),
         ]
@@ -70,7 +94,26 @@ class Agency(TenantMixin):  # type: ignore[misc]
 class Domain(DomainMixin):  # type: ignore[misc]
     """A host name that leads to an agency's site (or, for the public schema, to the operator's)."""
 
+    domain: "models.CharField[str, str]"
+
     class Meta:
         verbose_name = _("host name")
         verbose_name_plural = _("host names")
         constraints = [models.UniqueConstraint(Lower("domain"), name="domain_is_unique_in_any_case")]
+
+    @property
+    def address(self) -> str:
+        """Where a browser opens the site of this host."""
+        port = f":{settings.PORT}" if settings.PUBLIC_SCHEME == "http" else ""
+        return f"{settings.PUBLIC_SCHEME}://{self.domain}{port}/"
+
+    def clean(self) -> None:
+        self.domain = host_name(self.domain)
+        try:
+            HOST(self.domain)
+        except ValidationError as error:
+            raise ValidationError({"domain": error}) from None
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.domain = host_name(self.domain)
+        super().save(*args, **kwargs)

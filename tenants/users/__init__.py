@@ -1,4 +1,6 @@
-"""People who sign in by email, and keys for programs. Tables in every schema: a user of one agency does not exist in another.
+"""People who sign in by email, and keys for programs.
+
+Their tables are in every schema: a user of one agency does not exist in another.
 
 models   User, ApiKey
 keys     issue and check API keys

@@ -15,18 +15,25 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 def issue(user: User, name: str, *, expires_at: datetime | None = None) -> str:
     """A new key of this user in the current schema. The return value is the only time it can be read."""
+    key = ApiKey(user=user, name=name, expires_at=expires_at)
+    secret = renew(key)
+    key.save()
+    return secret
+
+
+def renew(key: ApiKey) -> str:
+    """Give this key, which the caller then saves, a new secret, and return it."""
     secret = "pk_" + secrets.token_urlsafe(32)
-    ApiKey.objects.create(
-        user=user, name=name, prefix=secret[:PREFIX_LENGTH], digest=_digest(secret), expires_at=expires_at
-    )
+    key.prefix, key.digest = secret[:PREFIX_LENGTH], _digest(secret)
     return secret
 
 
 def check(secret: str, *, now: datetime) -> ApiKey | None:
     """The valid key that this text is, in the current schema, or None."""
+    alive = Q(expires_at=None) | Q(expires_at__gt=now)
     key = (
         ApiKey.objects.select_related("user")
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now), prefix=secret[:PREFIX_LENGTH], user__is_active=True)
+        .filter(alive, prefix=secret[:PREFIX_LENGTH], user__is_active=True)
         .first()
     )
     if key is None or not hmac.compare_digest(key.digest, _digest(secret)):

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
@@ -6,12 +6,17 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tenants.rows import AgencyRow
+
 
 class UserManager(BaseUserManager["User"]):
     """Creates people by email address."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """A person who can sign in; without a password, only after a reset. Raises ValueError without an address."""
+        """A person who can sign in; without a password, only after a reset.
+
+        Raises ValueError without an address.
+        """
         if not email:
             raise ValueError("A user needs an email address.")
         user = self.model(email=self.normalize_email(email).lower(), **fields)
@@ -27,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email__iexact=username)
 
 
-class User(AbstractBaseUser, PermissionsMixin):
+class User(AgencyRow, AbstractBaseUser, PermissionsMixin):
     """A person who signs in by email, in one schema only."""
 
     email = models.EmailField(_("email address"), unique=True)
@@ -38,7 +43,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     objects = UserManager()
 
@@ -57,7 +62,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name.split(" ")[0] if self.name else self.email
 
 
-class ApiKey(models.Model):
+class ApiKey(AgencyRow):
     """A program's key to the API of this schema's agency. Only its SHA-256 is kept; the key is shown once."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("user"))
