@@ -1,0 +1,239 @@
+"""Contacts come in from a file: each row gets a verdict; all that are good are taken at once, or nothing is.
+
+Rows stream through `validation` into a temporary table by COPY; what needs the other rows or the database is
+then settled for all rows together. Memory does not grow with the file.
+
+A contact that is here already keeps what the file leaves empty and takes the rest from the file. A
+subscription that is here already stays as it is, so nobody who left a list is put back on it by a file.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import BinaryIO
+
+import dns.asyncresolver
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Count
+from django.utils.translation import gettext as _
+
+from campaigns import mail_hosts
+from campaigns.contact_files import ContactFile, IntakeRefused, opened
+from campaigns.models import ContactList, Intake, RejectedRow, Verdict
+from campaigns.validation import FORMULA_STARTS, Person, judge
+from tenants import context
+from tenants.models import Agency
+
+__all__ = ["IntakeRefused", "import_file", "rejected_counts", "rejected_csv"]
+
+_REPORT_EVERY = 5_000
+_PAGE = 2_000
+
+
+def import_file(
+    file: BinaryIO,
+    *,
+    file_name: str,
+    into: ContactList,
+    now: datetime,
+    progress: Callable[[int], None] | None = None,
+    check_mx: bool = False,
+    resolver: dns.asyncresolver.Resolver | None = None,
+) -> Intake:
+    """Take the good rows of a CSV or XLSX file into a list, inside the agency entered.
+
+    `progress` hears how many rows have been read.
+    Raises IntakeRefused when the file as a whole cannot be taken: nothing of it is, and the intake that says
+    why is kept as failed. `check_mx` asks the DNS about every domain; a DNS that fails refuses nobody.
+    """
+    intake = Intake.objects.create(list=into, file_name=file_name[-255:])
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            _make_table(cursor)
+            _read(cursor, opened(file, file_name), progress)
+            _refuse_suppressed(cursor)
+            _refuse_repeated(cursor)
+            if check_mx:
+                _refuse_without_mail(cursor, resolver)
+            _take(cursor, intake, now)
+            _finish(cursor, intake)
+    except BaseException as error:
+        interrupted = _("The import was interrupted. Nothing was taken; start it again.")
+        problem = str(error) if isinstance(error, IntakeRefused) else interrupted
+        Intake.objects.filter(pk=intake.pk).update(status=Intake.Status.FAILED, problem=problem)
+        raise
+    return intake
+
+
+def rejected_counts(intake: Intake) -> dict[str, int]:
+    """How many rows were rejected for each reason, the commonest first."""
+    rows = RejectedRow.objects.filter(intake=intake).values_list("verdict").annotate(count=Count("pk"))
+    return dict(rows.order_by("-count", "verdict"))
+
+
+def rejected_csv(intake: Intake) -> Iterator[str]:
+    """The rejected rows as lines of a CSV that a spreadsheet opens in the right letters and never calculates.
+
+    Belongs to the agency entered at the call; it may be read after that agency is left, as a stream is.
+    """
+    return _rejected_lines(intake.pk, context.current_agency())
+
+
+def _rejected_lines(intake: int, agency: Agency) -> Iterator[str]:
+    yield "\ufeff" + _line(_("Row"), _("Address"), _("Reason"), _("Detail"))
+    last = 0
+    while True:
+        with context.entered(agency):
+            page = list(RejectedRow.objects.filter(intake=intake, number__gt=last).order_by("number")[:_PAGE])
+        if not page:
+            return
+        for row in page:
+            yield _line(str(row.number), row.email, str(Verdict(row.verdict).label), row.detail)
+        last = page[-1].number
+
+
+def _line(*cells: str) -> str:
+    target = io.StringIO()
+    csv.writer(target).writerow(map(_uncalculated, cells))
+    return target.getvalue()
+
+
+def _uncalculated(cell: str) -> str:
+    # A leading apostrophe is how a spreadsheet is told that what follows is text.
+    return f"'{cell}" if cell[:1] in {*FORMULA_STARTS, "\t", "\r"} else cell
+
+
+def _make_table(cursor: CursorWrapper) -> None:
+    cursor.execute(
+        """
+        CREATE TEMPORARY TABLE intake_row (
+            number integer NOT NULL, verdict text NOT NULL, email text NOT NULL, key text NOT NULL,
+            domain text NOT NULL, first_name text NOT NULL, last_name text NOT NULL, company text NOT NULL,
+            attributes jsonb NOT NULL, detail text NOT NULL
+        ) ON COMMIT DROP
+        """
+    )
+
+
+def _read(cursor: CursorWrapper, source: ContactFile, progress: Callable[[int], None] | None) -> None:
+    columns, total = source.columns, 0
+    with cursor.copy("COPY pg_temp.intake_row FROM STDIN") as copy:
+        for total, (number, cells, broken) in enumerate(source.rows, 1):
+            found = broken or judge(cells, columns)
+            if isinstance(found, Person):
+                attributes = json.dumps(found.attributes, ensure_ascii=False) if found.attributes else "{}"
+                key = found.email.lower()
+                copy.write_row((number, "accepted", found.email, key, *found[1:5], attributes, ""))
+            else:
+                copy.write_row(
+                    (number, found.verdict.value, found.email, "", "", "", "", "", "{}", found.detail)
+                )
+            if progress is not None and total % _REPORT_EVERY == 0:
+                progress(total)
+    if not total:
+        raise IntakeRefused(_("The file has a header but no contacts. Add one line for each."))
+    if progress is not None:
+        progress(total)
+    cursor.execute("ANALYZE pg_temp.intake_row")
+
+
+def _refuse_suppressed(cursor: CursorWrapper) -> None:
+    """By address, by domain, and by every domain above it."""
+    cursor.execute(
+        """
+        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s
+        FROM campaigns_suppression AS s WHERE r.verdict = 'accepted' AND s.value = r.key
+        """,
+        [Verdict.SUPPRESSED, _("The address is suppressed.")],
+    )
+    cursor.execute(
+        """
+        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = replace(%s, '{domain}', above.value)
+        FROM (
+            SELECT DISTINCT ON (d.domain) d.domain, s.value
+            FROM (SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted') AS d
+            CROSS JOIN LATERAL generate_series(1, array_length(string_to_array(d.domain, '.'), 1)) AS n
+            JOIN campaigns_suppression AS s
+                ON s.value = array_to_string((string_to_array(d.domain, '.'))[n:], '.')
+            ORDER BY d.domain, length(s.value) DESC
+        ) AS above
+        WHERE r.verdict = 'accepted' AND r.domain = above.domain
+        """,
+        [Verdict.SUPPRESSED, _("The domain {domain} is suppressed.")],
+    )
+
+
+def _refuse_repeated(cursor: CursorWrapper) -> None:
+    cursor.execute(
+        """
+        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = replace(%s, '{row}', same.first::text)
+        FROM (
+            SELECT number, first_value(number) OVER (PARTITION BY key ORDER BY number) AS first
+            FROM pg_temp.intake_row WHERE verdict = 'accepted'
+        ) AS same
+        WHERE r.number = same.number AND same.number <> same.first
+        """,
+        [Verdict.DUPLICATE, _("The same address is in row {row}.")],
+    )
+
+
+def _refuse_without_mail(cursor: CursorWrapper, resolver: dns.asyncresolver.Resolver | None) -> None:
+    cursor.execute(
+        "SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted' ORDER BY domain"
+    )
+    gone = mail_hosts.without_mail((domain for (domain,) in cursor.fetchall()), resolver)
+    cursor.execute(
+        "UPDATE pg_temp.intake_row SET verdict = %s, detail = replace(%s, '{domain}', domain) "
+        "WHERE verdict = 'accepted' AND domain = ANY(%s)",
+        [Verdict.NO_MX, _("{domain} has no mail server."), gone],
+    )
+
+
+def _take(cursor: CursorWrapper, intake: Intake, now: datetime) -> None:
+    # Ordered, so two imports at once lock the contacts they share in one order.
+    cursor.execute(
+        """
+        INSERT INTO campaigns_contact AS here (email, first_name, last_name, company, attributes, created_at)
+        SELECT email, first_name, last_name, company, attributes, %s
+        FROM pg_temp.intake_row WHERE verdict = 'accepted' ORDER BY key
+        ON CONFLICT (lower(email)) DO UPDATE SET
+            first_name = COALESCE(NULLIF(EXCLUDED.first_name, ''), here.first_name),
+            last_name = COALESCE(NULLIF(EXCLUDED.last_name, ''), here.last_name),
+            company = COALESCE(NULLIF(EXCLUDED.company, ''), here.company),
+            attributes = EXCLUDED.attributes || here.attributes || (
+                SELECT COALESCE(jsonb_object_agg(key, value), '{}')
+                FROM jsonb_each(EXCLUDED.attributes) WHERE value <> '""'
+            )
+        """,
+        [now],
+    )
+    cursor.execute(
+        """
+        INSERT INTO campaigns_subscription (list_id, contact_id, intake_id, active, created_at)
+        SELECT %s, c.id, %s, true, %s
+        FROM pg_temp.intake_row AS r JOIN campaigns_contact AS c ON lower(c.email) = r.key
+        WHERE r.verdict = 'accepted' ORDER BY c.id
+        ON CONFLICT (list_id, contact_id) DO NOTHING
+        """,
+        [intake.list_id, intake.pk, now],
+    )
+    cursor.execute(
+        """
+        INSERT INTO campaigns_rejectedrow (intake_id, number, email, verdict, detail)
+        SELECT %s, number, email, verdict, detail FROM pg_temp.intake_row
+        WHERE verdict <> 'accepted' ORDER BY number
+        """,
+        [intake.pk],
+    )
+
+
+def _finish(cursor: CursorWrapper, intake: Intake) -> None:
+    cursor.execute("SELECT count(*), count(*) FILTER (WHERE verdict = 'accepted') FROM pg_temp.intake_row")
+    intake.rows, intake.accepted = cursor.fetchone() or (0, 0)
+    intake.rejected = intake.rows - intake.accepted
+    intake.status = Intake.Status.DONE
+    intake.save(update_fields=["rows", "accepted", "rejected", "status"])
+    cursor.execute("DROP TABLE pg_temp.intake_row")
