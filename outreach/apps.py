@@ -1,5 +1,13 @@
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class OutreachConfig(AppConfig):
     name = "outreach"
+
+    def ready(self) -> None:
+        from outreach import checks
+
+        checks.register_all()
+        # Django's own admin app would do this for its one site; we have two.
+        autodiscover_modules("admin")

@@ -10,29 +10,30 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.utils.translation import gettext_lazy as _
 
 from outreach import embedded, local_keys
+from outreach.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("POLZA_VAR", BASE_DIR / "var"))
 
-env = environ.Env()
+env = Environment()
 env.read_env(BASE_DIR / ".env")
 
 # What this process is: web, worker, or command. `manage.py run` names its children.
-ROLE = env.str("POLZA_ROLE", "command")
+ROLE = env.choice("POLZA_ROLE", "command", ("web", "worker", "command"))
 
 _keys = local_keys.ensure(VAR) if "SECRET_KEY" not in env or "SECRETS_KEYS" not in env else {}
-SECRET_KEY = env.str("SECRET_KEY", _keys.get("SECRET_KEY", ""))
+KEYS_ARE_LOCAL = bool(_keys)
+SECRET_KEY = env.text("SECRET_KEY", _keys.get("SECRET_KEY", ""))
 # Comma-separated id:base64 keys of 32 bytes for secrets at rest; the first one encrypts, all decrypt.
 SECRETS_KEYS: list[str] = env.list("SECRETS_KEYS", default=[_keys["SECRETS_KEYS"]] if _keys else [])
 
 DEBUG = env.bool("DEBUG", False)
 # Where the operator's site answers; agencies answer on names of their own, by default below this one.
-PUBLIC_HOST = env.str("PUBLIC_HOST", "localhost")
-PUBLIC_SCHEME = env.str("PUBLIC_SCHEME", "http" if PUBLIC_HOST == "localhost" else "https")
+PUBLIC_HOST = env.text("PUBLIC_HOST", "localhost")
+PUBLIC_SCHEME = env.choice("PUBLIC_SCHEME", "http" if PUBLIC_HOST == "localhost" else "https", ("http", "https"))
 PORT = env.int("PORT", 8000)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[f".{PUBLIC_HOST}", "127.0.0.1"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -83,7 +84,7 @@ DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 _database: dict[str, Any] = (
     {"ENGINE": "django_tenants.postgresql_backend", **embedded.connection_settings(VAR)}
     if embedded.needed()
-    else {**env.db("DATABASE_URL", engine="django_tenants.postgresql_backend")}
+    else env.db("DATABASE_URL", engine="django_tenants.postgresql_backend")
 )
 _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
@@ -283,6 +284,9 @@ if sentry_dsn := env.str("SENTRY_DSN", ""):
     reporting.start(sentry_dsn)
 
 # Kept short, so that a worker's answer is never longer away than its job may last.
-WIRE_TIMEOUTS = {"connect": 5.0, "command": 20.0, "after_dot": 30.0, "http": (5.0, 30.0)}
+WIRE_TIMEOUTS = {
+    "smtp": {"connect_timeout": 5, "command_timeout": 15, "answer_timeout": 30},
+    "http": {"connect_timeout": 5, "read_timeout": 30},
+}
 LEASE = timedelta(minutes=5)
 TESTING = "pytest" in sys.modules

@@ -24,6 +24,7 @@ HOST = RegexValidator(
         "and an international name in its xn-- form."
     ),
 )
+KEPT = _("An agency is not deleted here: switch it off with “active”.")
 
 
 def known_timezone(name: str) -> None:
@@ -37,6 +38,13 @@ def known_timezone(name: str) -> None:
 def host_name(text: str) -> str:
     """A host name as it is stored and looked up: in small letters, without `www.` and a last dot."""
     return text.strip().lower().rstrip(".").removeprefix("www.")
+
+
+class AgencyQuerySet(models.QuerySet["Agency"]):
+    """Agencies, which no bulk delete may remove either."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise ValidationError(KEPT)
 
 
 class Agency(TenantMixin):  # type: ignore[misc]
@@ -61,6 +69,8 @@ class Agency(TenantMixin):  # type: ignore[misc]
     )
     ready = models.BooleanField(_("ready"), default=False, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = AgencyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("agency")
@@ -88,7 +98,7 @@ class Agency(TenantMixin):  # type: ignore[misc]
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Never drops a schema: an agency is switched off, dumped, and removed by hand after a grace time."""
-        raise ValidationError(_("An agency is not deleted here: switch it off with “active”."))
+        raise ValidationError(KEPT)
 
 
 class Domain(DomainMixin):  # type: ignore[misc]

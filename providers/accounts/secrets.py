@@ -6,7 +6,6 @@ elsewhere no longer decrypts.
 """
 
 import base64
-import binascii
 import json
 import secrets as random
 from functools import lru_cache
@@ -21,7 +20,7 @@ from django.db import models
 NONCE = 12
 
 
-class SecretsField(models.BinaryField):
+class SecretsField(models.BinaryField):  # type: ignore[type-arg]
     """A dict of texts, stored encrypted. Never editable in a form as it stands and never part of a dump in clear."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,7 +38,8 @@ class SecretsField(models.BinaryField):
         return {}
 
     def to_python(self, value: Any) -> Any:
-        return value
+        # What a dump says instead of the secret.
+        return {} if value == "" else value
 
     def value_to_string(self, obj: models.Model) -> str:
         return ""
@@ -66,8 +66,8 @@ def unseal(sealed: bytes, *, place: str) -> dict[str, str]:
                 break
             return found
     raise ImproperlyConfigured(
-        f"A secret in {place} was encrypted with the key {key_id.decode(errors='replace')!r}, which SECRETS_KEYS does not hold "
-        "(or holds with another value). Put that key back behind the current one."
+        f"A secret in {place} was encrypted with the key {key_id.decode(errors='replace')!r}, which SECRETS_KEYS "
+        "does not hold (or holds with another value). Put that key back behind the current one."
     )
 
 
@@ -78,15 +78,19 @@ def _keys() -> list[tuple[str, AESGCM]]:
 @lru_cache(maxsize=4)
 def parse_keys(lines: tuple[str, ...]) -> list[tuple[str, AESGCM]]:
     """id:base64 lines as ciphers; raises ImproperlyConfigured that names the setting."""
-    keys = []
+    keys: list[tuple[str, AESGCM]] = []
     for line in lines:
         key_id, _, text = line.partition(":")
         try:
             key = base64.b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if not key_id or len(key) != 32:
-            raise ImproperlyConfigured("SECRETS_KEYS: each entry is an id, a colon and 32 bytes in base64, such as 2026a:….")
+            raise ImproperlyConfigured(
+                "SECRETS_KEYS: each entry is an id, a colon and 32 bytes in base64, such as 2026a:…."
+            )
+        if key_id in (known for known, _cipher in keys):
+            raise ImproperlyConfigured(f"SECRETS_KEYS: two keys have the id {key_id}. Give each its own.")
         keys.append((key_id, AESGCM(key)))
     if not keys:
         raise ImproperlyConfigured("SECRETS_KEYS is empty: give at least one id:base64 key of 32 bytes.")
