@@ -1,1 +1,47 @@
 """Doorbells: plain values in, one verb called."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from campaigns import control, dispatch, lifecycle
+from campaigns.models import Message
+from tenants import context, jobs
+from tenants.jobs import job
+
+
+@job
+def drain(account_id: int) -> None:
+    """Send what this agency may send now through this account, then ring for what is left elsewhere."""
+    until = timezone.now() + timedelta(seconds=settings.DRAIN_SECONDS)
+    result = dispatch.drain(account_id, clock=timezone.now, until=until)
+    for other in sorted(result.moved_to):
+        jobs.enqueue(drain, other)
+    if result.out_of_time:
+        jobs.enqueue(drain, account_id)
+    control.finish_done(now=timezone.now())
+
+
+@job
+def tick() -> None:
+    """Every minute: take back what dead workers held and ring for whatever is due, agency by agency."""
+    for agency in context.ready_agencies():
+        with context.entered(agency):
+            lifecycle.rescue(now=timezone.now())
+            control.finish_done(now=timezone.now())
+            ring()
+
+
+def ring() -> int:
+    """Ask workers to drain every account of the agency entered now that has due mails; return how many accounts."""
+    due = (
+        Message.objects.filter(status=Message.Status.SCHEDULED, due_at__lte=timezone.now())
+        .order_by("account_id")
+        .values_list("account_id", flat=True)
+        .distinct()
+    )
+    accounts = list(due)
+    for account_id in accounts:
+        jobs.enqueue(drain, account_id)
+    return len(accounts)

@@ -287,8 +287,8 @@ class Message(AgencyRow):
     claim = models.UUIDField(null=True)
     claimed_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
-    # When PostgreSQL had started at the time of the claim: an unsynced mark does not survive its restart.
-    server_started_at = models.DateTimeField(null=True)
+    # The time between two crashes of PostgreSQL in which it was claimed: an unsynced mark does not survive a crash.
+    epoch = models.UUIDField(null=True)
     attempted_at = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     rescues = models.PositiveSmallIntegerField(default=0, db_default=0)
@@ -304,7 +304,7 @@ class Message(AgencyRow):
             models.UniqueConstraint(fields=["enrollment", "step"], name="one_message_per_enrollment_and_step"),
             models.CheckConstraint(
                 condition=~Q(status="claimed")
-                | Q(claim__isnull=False, lease_until__isnull=False, claimed_at__isnull=False, sender__isnull=False),
+                | Q(claim__isnull=False, lease_until__isnull=False, epoch__isnull=False, sender__isnull=False),
                 name="claimed_has_claim_and_lease",
             ),
             models.CheckConstraint(

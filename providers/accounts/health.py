@@ -58,6 +58,6 @@ def reopen(account_id: int, *, now: datetime) -> None:
     )
 
 
-def probing(health: Health) -> bool:
-    """Whether the account was closed and must now prove itself with a single mail."""
-    return health.refusals >= BREAKS_AFTER
+def broken(health: Health) -> bool:
+    """Whether the account was closed for refusing mails: once it may be tried again, a single mail is the proof."""
+    return health.blocked or health.refusals >= BREAKS_AFTER

@@ -7,13 +7,13 @@ sender days. A claim skips senders that another claim holds, so it never waits f
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import F
 
-from providers.senders.models import DomainDay, SenderDay
+from providers.senders.models import DomainDay, Home, SenderDay
 
 
 @dataclass(slots=True)
@@ -39,6 +39,12 @@ class Seats:
 def local_day(now: datetime, zone: ZoneInfo) -> date:
     """The agency's day that this moment belongs to."""
     return now.astimezone(zone).date()
+
+
+def next_day(now: datetime, zone: ZoneInfo) -> datetime:
+    """When the agency's next day begins."""
+    following = local_day(now, zone) + timedelta(days=1)
+    return datetime(following.year, following.month, following.day, tzinfo=zone)
 
 
 def take_seats(account_id: int, *, day: date, limit: int) -> Seats:
@@ -98,6 +104,13 @@ def room_today(account_ids: Iterable[int], *, day: date) -> dict[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(_ROOM, [day, day, list(account_ids)])
         return {account_id: int(room) for account_id, room in cursor.fetchall()}
+
+
+def accounts_with_senders() -> set[int]:
+    """Accounts through which at least one active sender may leave."""
+    return set(
+        Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct()
+    )
 
 
 _LOCK_SENDERS = """

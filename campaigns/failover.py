@@ -1,0 +1,73 @@
+"""Moves mails from accounts that are full, or that refuse, to those that have room.
+
+Who is next follows the traffic class: the accounts meant for it, then the others. Within each group the load is
+spread in proportion to what is left of each account's quota.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from campaigns import lifecycle
+from campaigns.models import Campaign, Message
+from campaigns.outcomes import WHEN_ALL_REFUSE
+from campaigns.planning import largest_remainder
+from campaigns.reasons import Reason
+from providers.accounts import health
+from providers.accounts.routing import Route
+from providers.senders import routes
+from tenants.models import Agency
+
+
+def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
+    """Find another way for the due mails that this account cannot send now; return the accounts they moved to.
+
+    A full account keeps the mails of campaigns that chose to wait. An account that refuses keeps none while another
+    is open; when every account refuses, its mails are tried again in an hour.
+    """
+    usable = routes.usable(agency, now=now)
+    here = next((route for route in usable if route.account_id == account_id), None)
+    if here is not None and here.open and here.free > 0:
+        return set()
+    failing = here is None or not here.open
+    if failing and here is not None and not health.broken(health.of(account_id)):
+        return set()
+    campaigns = Campaign.objects.filter(status=Campaign.Status.RUNNING)
+    if not failing:
+        campaigns = campaigns.filter(overflow=Campaign.Overflow.REROUTE)
+    others = [route for route in usable if route.account_id != account_id]
+    moved: set[int] = set()
+    for traffic_class, ids in _by_class(campaigns).items():
+        moved |= _spread(account_id, ids, traffic_class, others, now=now)
+        if failing and not any(route.open for route in others):
+            lifecycle.postpone(account_id, ids, Reason.ACCOUNTS_REFUSED, until=now + WHEN_ALL_REFUSE, now=now)
+    return moved
+
+
+def _by_class(campaigns: QuerySet[Campaign]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for pk, traffic_class in campaigns.order_by("pk").values_list("pk", "traffic_class"):
+        found.setdefault(traffic_class, []).append(pk)
+    return found
+
+
+def _spread(
+    account_id: int, campaign_ids: Sequence[int], traffic_class: str, others: Sequence[Route], *, now: datetime
+) -> set[int]:
+    left = Message.objects.filter(
+        account=account_id, status=Message.Status.SCHEDULED, campaign__in=campaign_ids, due_at__lte=now
+    ).count()
+    moved: set[int] = set()
+    meant = [route for route in others if traffic_class in route.classes]
+    for group in (meant, [route for route in others if route not in meant]):
+        open_ones = [route for route in group if route.open and route.free > 0]
+        if not left or not open_ones:
+            continue
+        room = sum(route.free for route in open_ones)
+        counts = largest_remainder(min(left, room), [float(route.free) for route in open_ones])
+        for route, count in zip(open_ones, counts, strict=True):
+            if count and (done := lifecycle.move(account_id, route.account_id, campaign_ids, at_most=count, now=now)):
+                left -= done
+                moved.add(route.account_id)
+    return moved

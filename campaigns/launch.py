@@ -1,0 +1,125 @@
+"""A draft becomes a running campaign: plan purely, then write set by set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.utils.translation import gettext as _
+
+from campaigns import lifecycle, planning, rendering
+from campaigns.models import Campaign, Step
+from campaigns.planning import PlanRefusedError, Share
+from providers.senders import routes
+from tenants import context
+
+
+class LaunchRefusedError(ValueError):
+    """The campaign is not fit to be launched; `problems` says what is wrong and what to do, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(" ".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What a launch queued: mails per account."""
+
+    total: int
+    shares: list[Share]
+
+
+def launch(campaign: Campaign, *, now: datetime) -> Launched:
+    """Enroll the list, distribute it over the accounts and queue the first step, in one transaction.
+
+    Raises LaunchRefusedError with nothing changed. Two launches at once: the second is refused.
+    """
+    with transaction.atomic():
+        started = Campaign.objects.filter(pk=campaign.pk, status=Campaign.Status.DRAFT).update(
+            status=Campaign.Status.RUNNING, launched_at=now
+        )
+        if not started:
+            raise LaunchRefusedError([_("Only a draft can be launched; this campaign is not one (any more).")])
+        steps = list(campaign.steps.all())
+        if problems := check_texts(campaign, steps):
+            raise LaunchRefusedError(problems)
+        total = _enroll(campaign)
+        if not total:
+            raise LaunchRefusedError(
+                [_("The list “%(list)s” has nobody to write to: import contacts first.") % {"list": campaign.list}]
+            )
+        shares = _plan(campaign, total, now=now)
+        queued = lifecycle.schedule(campaign, steps[0].pk, shares, due_at=now)
+        if queued != total:
+            raise RuntimeError(f"{total} were enrolled but {queued} queued.")
+        # A fresh load has no statistics, and the queue would be sorted instead of read in order.
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE campaigns_message")
+    campaign.refresh_from_db()
+    return Launched(total, shares)
+
+
+def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
+    """What is wrong with the campaign's texts, one line each: parse errors, unknown variables, a failing sample."""
+    if not steps:
+        return [_("The campaign has no text: write its first mail.")]
+    known = {*rendering.FIELDS, *_attributes(campaign)}
+    problems = []
+    for step in steps:
+        try:
+            texts = rendering.parse(step.subject, step.html, step.text)
+            if unknown := sorted(rendering.variables(texts) - known):
+                problems.append(
+                    _("Step %(step)d names %(unknown)s, which no contact of the list has. Known: %(known)s.")
+                    % {"step": step.position, "unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
+                )
+                continue
+            rendering.render(texts, {name: "x" for name in known})
+        except rendering.NotRenderedError as error:
+            problems.append(_("Step %(step)d: %(why)s") % {"step": step.position, "why": error})
+    return problems
+
+
+def _attributes(campaign: Campaign) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(_ATTRIBUTES, [campaign.list_id])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _enroll(campaign: Campaign) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(_ENROLL, [campaign.pk, campaign.list_id])
+        return cursor.rowcount
+
+
+def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
+    usable = routes.plannable(context.current_agency(), now=now)
+    try:
+        return planning.distribute(
+            total,
+            usable,
+            traffic_class=campaign.traffic_class,
+            mode=campaign.distribution,
+            shares=campaign.shares,
+        )
+    except PlanRefusedError as error:
+        raise LaunchRefusedError([str(error)]) from None
+
+
+_ENROLL = """
+INSERT INTO campaigns_enrollment (campaign_id, contact_id)
+SELECT %s, p.id
+FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id
+WHERE s.list_id = %s AND s.active
+  AND NOT EXISTS (
+      SELECT FROM campaigns_suppression x WHERE x.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
+  )
+ORDER BY p.id
+ON CONFLICT (campaign_id, contact_id) DO NOTHING
+"""
+_ATTRIBUTES = """
+SELECT DISTINCT jsonb_object_keys(p.attributes)
+FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id
+WHERE s.list_id = %s AND s.active
+"""

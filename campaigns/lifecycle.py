@@ -1,0 +1,354 @@
+"""The only writer of a message's status, by guarded updates.
+
+    scheduled ─claim→ claimed ─sent→ sent
+    claimed ─reschedule, release→ scheduled          surely not sent: its quota goes back
+    claimed ─hold→ held, ─fail→ failed               surely not sent: its quota goes back
+    claimed ─doubt→ unknown                          perhaps sent: it stays counted and is never sent again unasked
+    unknown ─sent→ sent                              the worker was only slow
+    scheduled, held ─cancel→ cancelled
+
+Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
+that was paused for longer than its lease finds its rows taken and can do no harm.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from campaigns.models import Campaign
+from campaigns.planning import Share
+from campaigns.reasons import Reason
+from providers.accounts import ledger as accounts
+from providers.senders import ledger as senders
+from tenants import context
+
+RESCUES = 3
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A message in a worker's hands, with all that rendering needs."""
+
+    id: int
+    key: UUID
+    campaign_id: int
+    step_id: int
+    enrollment_id: int
+    traffic_class: str
+    contact: dict[str, Any]
+    account_id: int
+    refused_by: list[int]
+    attempts: int
+    sender_id: int = 0
+    sender_address: str = ""
+    sender_name: str = ""
+    claim: UUID = field(default_factory=lambda: UUID(int=0))
+
+
+def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime) -> int:
+    """Queue the first step for every enrollment of the campaign, in the order of the plan; return how many."""
+    edges, first = [], 1
+    for share in shares:
+        if share.count:
+            edges.append((share.account_id, first, first + share.count - 1))
+            first += share.count
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SCHEDULE,
+            {
+                "campaign": campaign.pk,
+                "step": step_id,
+                "due": due_at,
+                "accounts": [edge[0] for edge in edges],
+                "firsts": [edge[1] for edge in edges],
+                "lasts": [edge[2] for edge in edges],
+            },
+        )
+        return cursor.rowcount
+
+
+def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, lease: timedelta) -> None:
+    """Put locked messages, each with its sender, into a worker's hands until the lease ends. Call in the transaction
+    that reserved their quota."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN_EPOCH)
+        cursor.execute(
+            _CLAIM,
+            [
+                claim,
+                now,
+                now + lease,
+                [message.id for message in messages],
+                [message.sender_id for message in messages],
+            ],
+        )
+        if cursor.rowcount != len(messages):
+            raise RuntimeError("A message was claimed that was not locked.")
+    for message in messages:
+        message.claim = claim
+
+
+def begin(message: Claimed, *, now: datetime) -> bool:
+    """Mark the attempt before the wire is touched; return whether it may be.
+
+    One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
+    The mark may be lost in a crash of PostgreSQL, so a crash since the claim puts the message in doubt anyway.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [now, message.id, message.claim])
+        return bool(cursor.rowcount)
+
+
+def sent(message: Claimed, provider_id: str | None, *, now: datetime) -> None:
+    """The provider has taken it. Also for a message that a rescuer has put in doubt meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SENT, [now, provider_id or "", message.id, message.claim])
+
+
+def keep_sender(messages: Iterable[Claimed]) -> None:
+    """From its first mail on, a contact's thread stays with the sender that wrote it."""
+    pairs = [(message.enrollment_id, message.sender_id) for message in messages]
+    if pairs:
+        with connection.cursor() as cursor:
+            cursor.execute(_KEEP_SENDER, [[one for one, _ in pairs], [sender for _, sender in pairs]])
+
+
+def reschedule(
+    message: Claimed,
+    *,
+    due_at: datetime,
+    reason: Reason | str = "",
+    detail: str = "",
+    account_id: int | None = None,
+    refused_by: Sequence[int] = (),
+    attempt_used: bool = True,
+) -> None:
+    """Surely not sent: try again at `due_at`, through another account if one is given. Its quota goes back."""
+    _return(
+        [message],
+        "status = 'scheduled', due_at = %(due)s, reason = %(reason)s, detail = %(detail)s, refused_by = %(refused)s, "
+        "account_id = COALESCE(%(account)s, m.account_id), attempts = m.attempts + %(used)s",
+        {
+            "due": due_at,
+            "reason": reason,
+            "detail": detail[:300],
+            "refused": list(refused_by),
+            "account": account_id,
+            "used": int(attempt_used),
+        },
+    )
+
+
+def release(messages: Sequence[Claimed]) -> None:
+    """Never tried: back into the queue as they were, and their quota with them."""
+    _return(messages, "status = 'scheduled'", {})
+
+
+def hold(message: Claimed, reason: Reason, detail: str) -> None:
+    """Surely not sent, and not to be tried until a person changes something."""
+    _return(
+        [message], "status = 'held', reason = %(reason)s, detail = %(detail)s", {"reason": reason, "detail": detail[:300]}
+    )
+
+
+def fail(message: Claimed, reason: Reason, detail: str) -> None:
+    """Surely not sent, and never will be."""
+    _return(
+        [message],
+        "status = 'failed', reason = %(reason)s, detail = %(detail)s, attempts = m.attempts + 1",
+        {"reason": reason, "detail": detail[:300]},
+    )
+
+
+def doubt(message: Claimed, detail: str) -> None:
+    """Perhaps sent. It stays counted, and only evidence or a person may end the doubt."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DOUBT, [Reason.IN_DOUBT, detail[:300], message.id, message.claim])
+
+
+def stop(messages: Sequence[Claimed]) -> None:
+    """What `begin` refused: cancelled for a suppressed contact or a cancelled campaign, else back into the queue."""
+    if not messages:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_MUST_NOT_GO, [[message.id for message in messages]])
+        forbidden = dict(cursor.fetchall())
+    for reason in set(forbidden.values()):
+        _return(
+            [message for message in messages if forbidden.get(message.id) == reason],
+            "status = 'cancelled', reason = %(reason)s",
+            {"reason": reason},
+        )
+    release([message for message in messages if message.id not in forbidden])
+
+
+def cancel(campaign: Campaign) -> int:
+    """Everything of this campaign that is not in a worker's hands will not be sent; return how much that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CANCEL, [Reason.CAMPAIGN_CANCELLED, campaign.pk])
+        return cursor.rowcount
+
+
+def move(account_id: int, to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
+    """Send up to so many due mails of these campaigns through another account; return how many were moved."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE, [to_account_id, account_id, campaign_ids, now, to_account_id, at_most])
+        return cursor.rowcount
+
+
+def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, until: datetime, now: datetime) -> int:
+    """Try the due mails of these campaigns again at `until`; return how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(_POSTPONE, [until, reason, account_id, campaign_ids, now])
+        return cursor.rowcount
+
+
+def rescue(*, now: datetime) -> tuple[int, int]:
+    """Take back what dead workers held; return (back in the queue, in doubt).
+
+    In doubt is whatever was marked as tried, and everything claimed before PostgreSQL last crashed.
+    A message whose preparation ended three workers is held instead of ending a fourth.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_RESCUE_DOUBT, [Reason.IN_DOUBT, now])
+        doubted = cursor.rowcount
+        cursor.execute(_ABANDONED, [now])
+        abandoned = [row[0] for row in cursor.fetchall()]
+        if abandoned:
+            _return_rows(
+                abandoned,
+                None,
+                "rescues = m.rescues + 1, status = CASE WHEN m.rescues + 1 < %(most)s THEN 'scheduled' ELSE 'held' END, "
+                "reason = CASE WHEN m.rescues + 1 < %(most)s THEN '' ELSE %(reason)s END",
+                {"most": RESCUES, "reason": Reason.BREAKS_WORKERS},
+            )
+    return len(abandoned), doubted
+
+
+def _return(messages: Sequence[Claimed], change: str, values: dict[str, Any]) -> None:
+    by_claim: dict[UUID, list[int]] = {}
+    for message in messages:
+        by_claim.setdefault(message.claim, []).append(message.id)
+    for claim_id, ids in by_claim.items():
+        with transaction.atomic():
+            _return_rows(ids, claim_id, change, values)
+
+
+def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values: dict[str, Any]) -> None:
+    """Change claimed rows that were surely not sent and give their quota back, in the locks' one order."""
+    agency = context.current_agency()
+    with connection.cursor() as cursor:
+        cursor.execute(_RETURN.format(change=change), {**values, "ids": list(ids), "claim": claim_id})
+        rows = cursor.fetchall()
+    by_domain: Counter[tuple[int, date]] = Counter()
+    by_sender: Counter[tuple[int, date]] = Counter()
+    by_account: Counter[tuple[int, date]] = Counter()
+    for account_id, sender_id, domain_id, claimed_at in rows:
+        day = senders.local_day(claimed_at, agency.zone)
+        by_domain[domain_id, day] += 1
+        by_sender[sender_id, day] += 1
+        by_account[account_id, accounts.utc_day(claimed_at)] += 1
+    senders.give_back_domains(by_domain)
+    for (account_id, day), count in sorted(by_account.items()):
+        accounts.give_back(account_id, agency.pk, count, day=day)
+    senders.give_back_senders(by_sender)
+
+
+# A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
+# the message is put in doubt, never back into the queue.
+_UNSYNCED = "(SELECT set_config('synchronous_commit', 'off', true)) AS unsynced"
+
+_SCHEDULE = """
+INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at)
+SELECT %(campaign)s, %(step)s, e.id, e.contact_id, p.account_id, p.account_id, %(due)s
+FROM (
+    SELECT id, contact_id, row_number() OVER (ORDER BY id) AS number
+    FROM campaigns_enrollment WHERE campaign_id = %(campaign)s
+) e
+JOIN unnest(%(accounts)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS p (account_id, first, last)
+  ON e.number BETWEEN p.first AND p.last
+"""
+# PostgreSQL empties this unlogged table whenever it crashes, so the time since then gets a new name.
+_OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
+_CLAIM = """
+UPDATE campaigns_message m
+SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, lease_until = %s, attempted_at = NULL,
+    epoch = (SELECT value FROM server_epoch), sender_id = n.sender_id
+FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
+WHERE m.id = n.id AND m.status = 'scheduled'
+"""
+_BEGIN = f"""
+UPDATE campaigns_message m SET attempted_at = %s
+FROM campaigns_campaign c, campaigns_contact p, {_UNSYNCED}
+WHERE m.id = %s AND m.status = 'claimed' AND m.claim = %s
+  AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
+  AND NOT EXISTS (
+      SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
+  )
+"""
+_SENT = f"""
+UPDATE campaigns_message m
+SET status = 'sent', sent_at = %s, provider_id = %s, reason = '', detail = '', attempts = attempts + 1, lease_until = NULL
+FROM {_UNSYNCED}
+WHERE m.id = %s AND m.claim = %s AND m.status IN ('claimed', 'unknown')
+"""
+_DOUBT = """
+UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = %s, attempts = attempts + 1, lease_until = NULL
+WHERE id = %s AND claim = %s AND status = 'claimed'
+"""
+_KEEP_SENDER = """
+UPDATE campaigns_enrollment e SET sender_id = n.sender_id
+FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
+WHERE e.id = n.id AND e.sender_id IS DISTINCT FROM n.sender_id
+"""
+_RETURN = """
+WITH gone AS (
+    SELECT id, account_id, sender_id, claimed_at FROM campaigns_message
+    WHERE id = ANY(%(ids)s) AND status = 'claimed' AND (%(claim)s::uuid IS NULL OR claim = %(claim)s)
+    ORDER BY id FOR UPDATE
+)
+UPDATE campaigns_message m
+SET {change}, claim = NULL, claimed_at = NULL, lease_until = NULL, epoch = NULL, attempted_at = NULL,
+    sender_id = NULL
+FROM gone JOIN senders_sender s ON s.id = gone.sender_id
+WHERE m.id = gone.id
+RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at
+"""
+_MUST_NOT_GO = f"""
+SELECT m.id, CASE WHEN c.status = 'cancelled' THEN '{Reason.CAMPAIGN_CANCELLED.value}' ELSE '{Reason.SUPPRESSED.value}' END
+FROM campaigns_message m
+JOIN campaigns_campaign c ON c.id = m.campaign_id
+JOIN campaigns_contact p ON p.id = m.contact_id
+WHERE m.id = ANY(%s) AND (
+    c.status = 'cancelled'
+    OR EXISTS (SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2)))
+)
+"""
+_CANCEL = """
+UPDATE campaigns_message SET status = 'cancelled', reason = %s WHERE campaign_id = %s AND status IN ('scheduled', 'held')
+"""
+_MOVE = """
+UPDATE campaigns_message SET account_id = %s WHERE id IN (
+    SELECT id FROM campaigns_message
+    WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s AND %s <> ALL(refused_by)
+    ORDER BY priority, due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
+)
+"""
+_POSTPONE = """
+UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}'
+WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s
+"""
+_RESCUE_DOUBT = """
+UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = '', attempts = attempts + 1, lease_until = NULL
+WHERE status = 'claimed' AND lease_until < %s
+  AND (attempted_at IS NOT NULL OR epoch IS DISTINCT FROM (SELECT value FROM server_epoch))
+"""
+_ABANDONED = """
+SELECT id FROM campaigns_message
+WHERE status = 'claimed' AND lease_until < %s AND attempted_at IS NULL ORDER BY id FOR UPDATE
+"""

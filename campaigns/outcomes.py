@@ -1,0 +1,77 @@
+"""Pure: what a failed attempt means for its message and its account. The whole policy is the table below.
+
+Only what was surely not taken may be tried again, here or through another account. Whatever may have been taken is
+tried again only where the provider itself guarantees that the same key is delivered once.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from campaigns.reasons import Reason
+from providers.accounts.errors import (
+    AccountBlocked,
+    DeliveryError,
+    MessageRefused,
+    NotAccepted,
+    RecipientRefused,
+    Throttled,
+)
+
+WHEN_ALL_REFUSE = timedelta(seconds=3600)
+CONFIRMATIONS = 3
+# A recipient's server that keeps putting us off is believed after so many tries.
+SNOOZES = 20
+
+
+class Verb(StrEnum):
+    """What lifecycle does with the message."""
+
+    CONFIRM = "confirm"  # the same account, the same key and bytes, at once
+    FAIL_OVER = "fail_over"  # the next account, or later when all have refused
+    SNOOZE = "snooze"  # the same account, later, no attempt used
+    FAIL = "fail"
+    DOUBT = "doubt"
+
+
+class Trouble(StrEnum):
+    """What health learns about the account."""
+
+    NONE = "none"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One message's verb and one account's trouble. `suppress`: the address is dead."""
+
+    verb: Verb
+    reason: Reason
+    trouble: Trouble = Trouble.NONE
+    delay: timedelta = timedelta()
+    suppress: bool = False
+
+
+def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent: bool) -> Decision:
+    """What to do after this error. `confirmations` were tried already; `idempotent`: the provider honours our key."""
+    match error:
+        case NotAccepted():
+            return Decision(Verb.FAIL_OVER, Reason.ACCOUNTS_REFUSED, Trouble.REFUSED)
+        case AccountBlocked():
+            return Decision(Verb.FAIL_OVER, Reason.ACCOUNTS_REFUSED, Trouble.BLOCKED)
+        case Throttled(recipient_only=True) if snoozes >= SNOOZES:
+            return Decision(Verb.FAIL, Reason.RECIPIENT_REFUSED)
+        case Throttled(recipient_only=True):
+            return Decision(Verb.SNOOZE, Reason.RECIPIENT_BUSY, delay=timedelta(seconds=error.after))
+        case Throttled():
+            return Decision(Verb.SNOOZE, Reason.THROTTLED, Trouble.THROTTLED, timedelta(seconds=error.after))
+        case RecipientRefused():
+            return Decision(Verb.FAIL, Reason.RECIPIENT_REFUSED, suppress=error.hard)
+        case MessageRefused():
+            return Decision(Verb.FAIL, Reason.MESSAGE_REFUSED)
+        case _ if idempotent and confirmations < CONFIRMATIONS:
+            return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
+        case _:
+            return Decision(Verb.DOUBT, Reason.IN_DOUBT)

@@ -1,0 +1,77 @@
+"""The reference strategy: three accounts that carry 1,200 senders, and what each is meant for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from providers.accounts.models import Account, TrafficClass
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One account of the strategy: senders, mails a UTC day, traffic classes it is meant for, price a month in $."""
+
+    name: str
+    kind: str
+    senders: int
+    per_day: int
+    classes: tuple[TrafficClass, ...]
+    priority: int
+    monthly_price: Decimal
+    domains: int
+
+
+STRATEGY = (
+    Reference(
+        "resend",
+        "resend",
+        400,
+        10_000,
+        (TrafficClass.HIGH_PRIORITY, TrafficClass.COLD_OUTREACH),
+        10,
+        Decimal("20.00"),
+        10,
+    ),
+    Reference(
+        "sendgrid",
+        "sendgrid",
+        400,
+        100,
+        (TrafficClass.NEWSLETTERS, TrafficClass.FOLLOW_UPS),
+        20,
+        Decimal("0.00"),
+        10,
+    ),
+    Reference(
+        "smtp-pool", "smtp", 400, 5_000, (TrafficClass.BULK, TrafficClass.TESTING), 30, Decimal("0.00"), 10
+    ),
+)
+SENDER_PER_DAY = 50
+
+
+def seed(
+    credentials: Mapping[str, Mapping[str, str]], options: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Account]:
+    """The accounts of the strategy, by name, with these credentials and connections. Safe to repeat.
+
+    An account without credentials is made but not in use, so that nothing tries it before its key is entered.
+    """
+    accounts = []
+    for one in STRATEGY:
+        account, _created = Account.objects.update_or_create(
+            name=one.name,
+            defaults={
+                "kind": one.kind,
+                "traffic_classes": list(one.classes),
+                "priority": one.priority,
+                "sender_limit": one.senders,
+                "per_day": one.per_day,
+                "monthly_price": one.monthly_price,
+                "credentials": dict(credentials.get(one.name, {})),
+                "options": dict((options or {}).get(one.name, {})),
+                "enabled": one.name in credentials,
+            },
+        )
+        accounts.append(account)
+    return accounts

@@ -1,0 +1,24 @@
+"""Accounts as this agency can use them now: what its ledgers allow and what its senders can still send."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from providers.accounts import ledger as accounts
+from providers.accounts.routing import Route
+from providers.senders import ledger as senders
+from tenants.models import Agency
+
+
+def usable(agency: Agency, *, now: datetime) -> list[Route]:
+    """Every account that this agency may use; `free` is what both its quotas and its senders have left today."""
+    found = accounts.routes(agency, now=now)
+    rooms = senders.room_today(
+        [route.account_id for route in found], day=senders.local_day(now, agency.zone)
+    )
+    return [replace(route, free=min(route.free, rooms.get(route.account_id, 0))) for route in found]
+
+
+def plannable(agency: Agency, *, now: datetime) -> list[Route]:
+    """The accounts to plan a campaign on: those through which the agency has at least one active sender."""
+    rooms = senders.accounts_with_senders()
+    return [route for route in usable(agency, now=now) if route.account_id in rooms]
