@@ -82,16 +82,14 @@ def columns_of(header: list[str]) -> Columns:
         limits=tuple(NAMES.get(key, LONGEST_ATTRIBUTE) for key in keys),
         email=email,
         names=tuple(keys.index(name) if name in keys else None for name in NAMES),
-        attributes=tuple(
-            (key, place) for place, key in enumerate(keys) if key != "email" and key not in NAMES
-        ),
+        attributes=tuple((key, place) for place, key in enumerate(keys) if key != "email" and key not in NAMES),
     )
 
 
 def key_of(cell: str) -> str:
     """The name of a column as a key: small letters, digits and underscores; empty when nothing is left."""
     plain = unicodedata.normalize("NFKC", cell).casefold()
-    key = re.sub(r"[^\w]+|_+", "_", plain).strip("_")[:LONGEST_KEY].strip("_")
+    key = re.sub(r"[\W_]+", "_", plain).strip("_")[:LONGEST_KEY].strip("_")
     return f"n_{key}" if key[:1].isdigit() else key
 
 
@@ -103,8 +101,7 @@ def _email_column(header: list[str], words: list[str]) -> int:
     if found:
         named = ", ".join(f"“{header[place].strip()}”" for place in found)
         raise HeaderProblem(
-            _("Several columns could be the address: %(columns)s. Name only one of them “email”.")
-            % {"columns": named}
+            _("Several columns could be the address: %(columns)s. Name only one of them “email”.") % {"columns": named}
         )
     if any("@" in cell for cell in header):
         raise HeaderProblem(
@@ -115,8 +112,7 @@ def _email_column(header: list[str], words: list[str]) -> int:
         )
     seen = ", ".join(f"“{cell.strip()[:40]}”" for cell in header[:10])
     raise HeaderProblem(
-        _("No column is named “email”; the header has %(columns)s. Rename the address column.")
-        % {"columns": seen}
+        _("No column is named “email”; the header has %(columns)s. Rename the address column.") % {"columns": seen}
     )
 
 

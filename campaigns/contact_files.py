@@ -14,7 +14,6 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import IO, Any, BinaryIO
 
 from django.conf import settings
@@ -77,10 +76,7 @@ def opened(file: BinaryIO, file_name: str) -> ContactFile:
         )
     if start == _OLD_OFFICE:
         raise IntakeRefused(
-            _(
-                "This is an old Excel workbook, or one with a password. Save it as .xlsx without a "
-                "password, or as CSV."
-            )
+            _("This is an old Excel workbook, or one with a password. Save it as .xlsx without a password, or as CSV.")
         )
     if start == _ZIP:
         return _workbook(file)
@@ -169,10 +165,7 @@ def _survey(file: BinaryIO, encoding: str, errors: str) -> _Survey:
         raise IntakeRefused(
             _in_row(
                 line,
-                _(
-                    "The text ends in the middle of a character or is not what its first bytes say. "
-                    "Save it as UTF-8."
-                ),
+                _("The text ends in the middle of a character or is not what its first bytes say. Save it as UTF-8."),
             )
         ) from error
     return found
@@ -210,24 +203,17 @@ def _code_page(found: _Survey) -> str:
     sample = found.sample
     runs = _LETTER_RUNS.findall(sample)
     letters = sum(map(len, runs))
-    high = (
-        len(sample) - len(sample.translate(None, _HIGH)) - (len(sample) - len(sample.translate(None, _SIGNS)))
-    )
+    high = len(sample) - len(sample.translate(None, _HIGH)) - (len(sample) - len(sample.translate(None, _SIGNS)))
     # KOI8-R has small and capital letters the other way round: names would start small and go on in capitals.
     capitalised = sum(1 for run in runs if len(run) > 2 and run[0] < 0xE0 and min(run[1:]) >= 0xE0)
     upside_down = sum(
         1 for run in runs if len(run) > 2 and run[0] >= 0xE0 and min(run[1:]) >= 0xC0 and max(run[1:]) < 0xE0
     )
     if found.control > len(sample) // 200:
-        raise IntakeRefused(
-            _("The file is not text. Save the contacts as CSV or .xlsx and choose that file.")
-        )
+        raise IntakeRefused(_("The file is not text. Save the contacts as CSV or .xlsx and choose that file."))
     if letters < high * 0.7 or upside_down > capitalised:
         raise IntakeRefused(
-            _(
-                "The encoding of the file is not known: it is neither UTF-8 nor UTF-16 nor Windows. "
-                "Save it as UTF-8."
-            )
+            _("The encoding of the file is not known: it is neither UTF-8 nor UTF-16 nor Windows. Save it as UTF-8.")
         )
     side_by_side = sum(len(run) for run in runs if len(run) > 1)
     return "cp1251" if side_by_side * 2 > letters else "cp1252"
@@ -281,7 +267,8 @@ def _records(file: BinaryIO, encoding: str, errors: str, delimiter: str) -> Iter
                 yield number, cells, None
     finally:
         # Without this the wrapper closes the caller's file.
-        text.detach()
+        if not file.closed:
+            text.detach()
 
 
 def _broken(number: int, line: int, error: str) -> Refusal:
@@ -301,9 +288,7 @@ def _broken(number: int, line: int, error: str) -> Refusal:
             Verdict.TOO_LONG,
             _("A field has more than %(most)d characters.") % {"most": csv.field_size_limit()},
         )
-    return Refusal(
-        Verdict.BAD_COLUMNS, _("A quote is out of place. Write a quote inside a quoted text twice.")
-    )
+    return Refusal(Verdict.BAD_COLUMNS, _("A quote is out of place. Write a quote inside a quoted text twice."))
 
 
 def _columns(cells: list[str], number: int) -> Columns:
@@ -328,9 +313,7 @@ def _workbook(file: BinaryIO) -> ContactFile:
         file.seek(0)
         book = CalamineWorkbook.from_filelike(file)
     except (zipfile.BadZipFile, CalamineError, NotImplementedError, RuntimeError, OSError, KeyError) as error:
-        raise IntakeRefused(
-            _("The Excel workbook cannot be read. Save it again as .xlsx, or as CSV.")
-        ) from error
+        raise IntakeRefused(_("The Excel workbook cannot be read. Save it again as .xlsx, or as CSV.")) from error
     problems: list[str] = []
     found: list[tuple[str, ContactFile]] = []
     for sheet in book.sheets_metadata:
@@ -359,9 +342,7 @@ def _weigh(file: BinaryIO) -> None:
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
         if "xl/workbook.xml" not in archive.namelist():
-            raise IntakeRefused(
-                _("This is a zip archive but no Excel workbook. Save the contacts as .xlsx or as CSV.")
-            )
+            raise IntakeRefused(_("This is a zip archive but no Excel workbook. Save the contacts as .xlsx or as CSV."))
         unpacked = sum(part.file_size for part in archive.infolist())
         cells = 0
         if size <= LARGEST_WORKBOOK and unpacked <= LARGEST_SHEET:
@@ -393,15 +374,13 @@ def _cells(stream: IO[bytes]) -> int:
 
 
 def _sheet(book: CalamineWorkbook, name: str) -> ContactFile:
-    sheet = book.get_sheet_by_name(name)
-    first = (sheet.start or (0, 0))[0] + 1
-    rows = (
+    rows: Iterator[Row] = (
         (number, [_cell(value) for value in values], None)
-        for number, values in zip(count(first), sheet.iter_rows(), strict=False)
+        for number, values in enumerate(book.get_sheet_by_name(name).iter_rows(), 1)
         if any(value != "" for value in values)
     )
     for number, cells, _problem in rows:
-        return ContactFile(_columns(cells, number), iter(rows))
+        return ContactFile(_columns(cells, number), rows)
     raise IntakeRefused(_("The sheet is empty."))
 
 

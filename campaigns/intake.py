@@ -128,9 +128,7 @@ def _read(cursor: CursorWrapper, source: ContactFile, progress: Callable[[int], 
                 key = found.email.lower()
                 copy.write_row((number, "accepted", found.email, key, *found[1:5], attributes, ""))
             else:
-                copy.write_row(
-                    (number, found.verdict.value, found.email, "", "", "", "", "", "{}", found.detail)
-                )
+                copy.write_row((number, found.verdict.value, found.email, "", "", "", "", "", "{}", found.detail))
             if progress is not None and total % _REPORT_EVERY == 0:
                 progress(total)
     if not total:
@@ -181,9 +179,7 @@ def _refuse_repeated(cursor: CursorWrapper) -> None:
 
 
 def _refuse_without_mail(cursor: CursorWrapper, resolver: dns.asyncresolver.Resolver | None) -> None:
-    cursor.execute(
-        "SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted' ORDER BY domain"
-    )
+    cursor.execute("SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted' ORDER BY domain")
     gone = mail_hosts.without_mail((domain for (domain,) in cursor.fetchall()), resolver)
     cursor.execute(
         "UPDATE pg_temp.intake_row SET verdict = %s, detail = replace(%s, '{domain}', domain) "

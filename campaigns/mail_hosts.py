@@ -10,7 +10,6 @@ import dns.resolver
 from dns.rdatatype import RdataType
 
 AT_ONCE = 50
-PATIENCE = 5.0
 _BATCH = 2_000
 
 
@@ -18,7 +17,8 @@ def without_mail(domains: Iterable[str], resolver: dns.asyncresolver.Resolver | 
     """Those of the domains that take no mail.
 
     They have no such name, a null MX (RFC 7505), or neither an MX nor an address (RFC 5321 section 5.1).
-    A DNS that fails or is late says nothing about a domain, so the domain is not among them.
+    A DNS that fails or is late (`resolver.lifetime`, 5 s unless told) says nothing about a domain, which is then
+    not among them.
     """
     asked = resolver or dns.asyncresolver.Resolver()
     found: list[str] = []
@@ -42,7 +42,7 @@ async def _without_mail(domains: list[str], resolver: dns.asyncresolver.Resolver
 async def _takes_mail(domain: str, resolver: dns.asyncresolver.Resolver) -> bool:
     for kind in (RdataType.MX, RdataType.A, RdataType.AAAA):
         try:
-            answer = await resolver.resolve(f"{domain}.", kind, lifetime=PATIENCE)
+            answer = await resolver.resolve(f"{domain}.", kind)
         except dns.resolver.NXDOMAIN:
             return False
         except dns.resolver.NoAnswer:

@@ -24,15 +24,13 @@ _LINE_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 # What a spreadsheet may take for the start of a formula, in ASCII and full-width form.
 FORMULA_STARTS = "=+-@＝＋－＠"
 # A phone number, a number, a dash for "nothing", a handle: they start alike and calculate nothing.
-_HARMLESS = re.compile(r"[+-][\d\s().,/-]*|@\w{1,64}")
+_HARMLESS = re.compile(r"[+-][\d\s().,/-]*|@[\w.]{1,64}")
 
 _PLAIN_LOCAL = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 _PLAIN_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _OUTSIDE_HOST_NAMES = re.compile(r"[\x00-\x2c/:-@\[-`{-\x7f\s]|\.\.|^\.|\.$|^$")
 # RFC 6761 and its relatives: names that never lead anywhere. `.test` and `.example` are left for trials.
-_RESERVED = frozenset(
-    {"invalid", "localhost", "local", "localdomain", "internal", "lan", "onion", "arpa", "alt"}
-)
+_RESERVED = frozenset({"invalid", "localhost", "local", "localdomain", "internal", "lan", "onion", "arpa", "alt"})
 
 # Mailboxes of an office, not of a person: RFC 2142, and what companies put on their sites.
 _ROLES = frozenset(
@@ -83,7 +81,8 @@ def judge(cells: list[str], columns: Columns) -> Person | Refusal:
     if isinstance(address, Refusal):
         return address._replace(email=shown(written))
     first_name, last_name, company = ("" if place is None else found[place] for place in columns.names)
-    attributes = {key: found[place] for key, place in columns.attributes}
+    # A column without a name is only worth keeping where it says something.
+    attributes = {key: found[place] for key, place in columns.attributes if found[place] or columns.header[place]}
     return Person(*address, first_name, last_name, company, attributes)
 
 
@@ -107,9 +106,7 @@ def judge_address(written: str) -> tuple[str, str] | Refusal:
     if len(local) + 1 + len(place) > LONGEST_ADDRESS:
         return Refusal(Verdict.TOO_LONG, _("The address is too long once its domain is written in ASCII."))
     if local.lower().partition("+")[0] in _ROLES:
-        return Refusal(
-            Verdict.ROLE, _("“%(local)s@” is read by an office, not by a person.") % {"local": local}
-        )
+        return Refusal(Verdict.ROLE, _("“%(local)s@” is read by an office, not by a person.") % {"local": local})
     return f"{local}@{place}", place
 
 
@@ -131,10 +128,7 @@ def _text(cells: list[str], columns: Columns) -> list[str] | Refusal:
         if len(cells) < width or any(cells[width:]):
             return Refusal(
                 Verdict.BAD_COLUMNS,
-                _(
-                    "The row has %(cells)d columns, the header %(width)d. Separate the columns and "
-                    "quote the texts."
-                )
+                _("The row has %(cells)d columns, the header %(width)d. Separate the columns and quote the texts.")
                 % {"cells": len(cells), "width": width},
                 shown(cells[columns.email]) if columns.email < len(cells) else "",
             )

@@ -36,13 +36,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, help="the contact file, CSV or XLSX")
-        parser.add_argument(
-            "--list", required=True, dest="into", metavar="NAME", help="the list the contacts join"
-        )
+        parser.add_argument("--list", required=True, dest="into", metavar="NAME", help="the list the contacts join")
         parser.add_argument("--agency", required=True, metavar="SLUG", help="the agency's short name")
-        parser.add_argument(
-            "--check-mx", action="store_true", help="ask the DNS whether each domain takes mail"
-        )
+        parser.add_argument("--check-mx", action="store_true", help="ask the DNS whether each domain takes mail")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
     def handle(self, *_: Any, file: Path, into: str, agency: str, check_mx: bool, **options: Any) -> None:
@@ -59,18 +55,14 @@ class Command(BaseCommand):
                         check_mx=check_mx,
                     )
             except OSError as error:
-                raise CommandError(
-                    f"{file}: {error.strerror}. Give the path of a CSV or XLSX file."
-                ) from error
+                raise CommandError(f"{file}: {error.strerror}. Give the path of a CSV or XLSX file.") from error
             except intake.IntakeRefused as refused:
                 raise CommandError(f"{file.name} was refused, nothing was imported. {refused}") from refused
             rejected = intake.rejected_counts(done)
         if options["json"]:
             seconds = round(time.monotonic() - started, 3)
             self.stdout.write(
-                json.dumps(
-                    {"rows": done.rows, "accepted": done.accepted, "rejected": rejected, "seconds": seconds}
-                )
+                json.dumps({"rows": done.rows, "accepted": done.accepted, "rejected": rejected, "seconds": seconds})
             )
         else:
             _print(done, rejected)
