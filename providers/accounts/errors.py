@@ -33,8 +33,8 @@ class NotAccepted(DeliveryError):
 class Throttled(DeliveryError):
     """Too fast: surely not taken, the same account takes it in `after` seconds.
 
-    `recipient_only`: the far end puts off this one recipient (greylisting, a full mailbox), the account may go
-    on with others. Such a mail should not wait for ever: RFC 5321 section 4.5.4.1 gives up after 4-5 days.
+    `recipient_only`: the far end puts off this one recipient (greylisting, a full mailbox), the account may
+    go on with others. Such a mail should not wait for ever: RFC 5321 section 4.5.4.1 gives up after 4-5 days.
     """
 
     def __init__(

@@ -25,19 +25,27 @@ _NOT_OURS = frozenset({"connections"})
 
 @dataclass(frozen=True)
 class KindOfAccount:
-    """What an account of this kind needs: names of credentials it must and may have, and of its options."""
+    """What an account of this kind needs: names of credentials it must and may have, and of its options.
+
+    `idempotent`: the provider sends an envelope once, however often it gets it within 24 hours.
+    """
 
     label: str
     required: tuple[str, ...]
     optional: tuple[str, ...]
     options: tuple[str, ...]
+    idempotent: bool = False
 
 
 KINDS: Mapping[str, KindOfAccount] = {
     "smtp": KindOfAccount("SMTP", (), ("username", "password"), tuple(smtp.DEFAULTS)),
     **{
         name: KindOfAccount(
-            kind.label, kind.credentials, kind.optional, ("api_url", *kind.options, *anymail.DEFAULTS)
+            kind.label,
+            kind.credentials,
+            kind.optional,
+            ("api_url", *kind.options, *anymail.DEFAULTS),
+            idempotent=kind.idempotent,
         )
         for name, kind in anymail.HTTP_KINDS.items()
     },
@@ -74,14 +82,10 @@ def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any])
                 f"is no credential of {wanted.label}; known are {_names(wanted.required + wanted.optional)}",
             )
         if not isinstance(value, str) or not value.isprintable() or value != value.strip():
-            raise AccountMisconfigured(
-                name, "has a space, a line break or another invisible character around or in it"
-            )
+            raise AccountMisconfigured(name, "has a space, a line break or another invisible character around or in it")
     for name in options:
         if name not in wanted.options and name not in _NOT_OURS:
-            raise AccountMisconfigured(
-                name, f"is not an option of {wanted.label}; known are {_names(wanted.options)}"
-            )
+            raise AccountMisconfigured(name, f"is not an option of {wanted.label}; known are {_names(wanted.options)}")
 
 
 def _names(names: tuple[str, ...]) -> str:

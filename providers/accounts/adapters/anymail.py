@@ -72,6 +72,7 @@ class HttpKind:
     optional: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    idempotent: bool = False
     # For requests: how the probe signs in.
     sign_in: Callable[[Mapping[str, str]], dict[str, Any]] = lambda credentials: {
         "headers": {"Authorization": f"Bearer {credentials['api_key']}"}
@@ -85,6 +86,7 @@ HTTP_KINDS: Mapping[str, HttpKind] = {
         ("api_key",),
         api_url="https://api.resend.com/",
         probe="domains",
+        idempotent=True,
     ),
     "sendgrid": HttpKind(
         "SendGrid",
@@ -202,24 +204,26 @@ class AnymailWire(Wire):
         if response.status_code == 401 and "restricted_api_key" in response.text:
             # Resend's key that may send and nothing else: the best one to have.
             return None
-        error = refusal(response.status_code, _json(response), response.headers)
-        if error is not None:
-            error.detail = f"{self._kind.label}: {error.detail}"
-            error.without(self._credentials.values())
-        return error
+        return self._answered(response)
 
     def _classified(self, exc: Exception) -> DeliveryError | None:
-        error = classify(exc, provider=self._kind.label, secrets=self._credentials.values())
-        if isinstance(error, AccountBlocked):
-            error.detail = error.detail.replace(
-                "the account's credentials", f"the account's {' and '.join(self._kind.credentials)}"
-            )
+        return self._told(classify(exc))
+
+    def _answered(self, response: requests.Response) -> DeliveryError | None:
+        return self._told(refusal(response.status_code, _json(response), response.headers))
+
+    def _told(self, error: DeliveryError | None) -> DeliveryError | None:
+        """The error in words for whoever looks after this account."""
+        if error is not None:
+            names = " and ".join(self._kind.credentials)
+            error.detail = f"{self._kind.label} {error.detail}".replace("account's credentials", f"account's {names}")
+            error.without(self._credentials.values())
         return error
 
     def _overlooked_refusal(self, message: EmailMultiAlternatives) -> DeliveryError:
         """Postmark's 422 whose wording anymail does not know goes through it as if it were a success."""
         response = message.anymail_status.esp_response  # type: ignore[attr-defined]
-        return refusal(response.status_code, _json(response), response.headers) or Unsure(self._kind.label)
+        return self._answered(response) or Unsure(self._kind.label)
 
     def _arguments(self) -> dict[str, Any]:
         # All of them, so that nothing of settings.ANYMAIL has a say.
@@ -239,9 +243,7 @@ class AnymailWire(Wire):
     def _amazon_arguments(self, chosen: dict[str, Any], timeouts: tuple[float, float]) -> dict[str, Any]:
         region = chosen.pop("region", None)
         if not region:
-            raise AccountMisconfigured(
-                "region", "is missing: give the region of Amazon SES, such as eu-central-1"
-            )
+            raise AccountMisconfigured("region", "is missing: give the region of Amazon SES, such as eu-central-1")
         config: dict[str, Any] = {
             # By default botocore posts a mail up to three times when an answer is lost.
             "retries": {"total_max_attempts": 1},

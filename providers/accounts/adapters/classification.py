@@ -6,7 +6,7 @@ The rule that comes before all others: what is not listed here may have been tak
 import re
 import smtplib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from django.core.mail import BadHeaderError
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from providers.accounts.errors import (
@@ -39,47 +40,16 @@ RECIPIENT_PAUSE = 1800
 _LONGEST_PAUSE = 3600
 
 
-def classify(exc: Exception, *, provider: str = "", secrets: Iterable[str] = ()) -> DeliveryError | None:
+def classify(exc: Exception) -> DeliveryError | None:
     """The typed error of design.md for any exception of a send.
 
     None: the provider took the mail and only its id is unknown (HTTP 2xx with an unreadable answer).
-    `provider` begins the detail. `secrets` are blanked out: some providers repeat a key in their answer.
     """
-    error = _classify(exc)
-    if error is None:
-        return None
-    if provider and not isinstance(exc, DeliveryError):
-        error.detail = f"{provider}: {error.detail}"
-    return error.without(secrets)
-
-
-def refusal(status: int, answer: Any, headers: Mapping[str, str]) -> DeliveryError | None:
-    """The same for an HTTP answer: its status, its body (parsed JSON, or text) and its headers."""
-    if 200 <= status < 300:
-        return None
-    said = _said(status, answer)
-    if status == 503:
-        return NotAccepted(said.line, code=status)
-    if 300 <= status < 400:
-        if status in (301, 307, 308):
-            return NotAccepted(
-                f"{said.line}; a redirect is not followed, check the account's api_url", code=status
-            )
-        return Unsure(said.line, code=status)
-    if not 400 <= status < 500 or status == 409:
-        # 409 is Resend's answer to a key it has already seen: an earlier attempt may well have been taken.
-        return Unsure(said.line, code=status)
-    return _client_error(status, said, headers)
-
-
-def _classify(exc: Exception) -> DeliveryError | None:
     if isinstance(exc, DeliveryError):
         return exc
     # By name, so that smtp may import this module.
     if isinstance(exc, smtplib.SMTPException) and hasattr(exc, "phase"):
-        return _smtp(
-            str(exc.phase), getattr(exc, "code", None), getattr(exc, "text", ""), getattr(exc, "cause", None)
-        )
+        return _smtp(str(exc.phase), getattr(exc, "code", None), getattr(exc, "text", ""), getattr(exc, "cause", None))
     if isinstance(exc, AnymailRecipientsRefused):
         return RecipientRefused("the recipient is refused or inactive there", hard=True, code=_status(exc))
     if isinstance(
@@ -93,7 +63,27 @@ def _classify(exc: Exception) -> DeliveryError | None:
         return MessageRefused(f"the mail cannot be put into a request: {_first_line(exc)}")
     if isinstance(exc, AnymailError | requests.RequestException):
         return _anymail(exc)
+    if type(exc).__module__.startswith("botocore"):
+        response = getattr(exc, "response", None)
+        return _amazon(response) if isinstance(response, Mapping) else _no_answer(exc)
     return Unsure(f"unexpected {type(exc).__name__}")
+
+
+def refusal(status: int, answer: Any, headers: Mapping[str, str]) -> DeliveryError | None:
+    """The same for an HTTP answer: its status, its body (parsed JSON, or text) and its headers."""
+    if 200 <= status < 300:
+        return None
+    said = _said(status, answer)
+    if status == 503:
+        return NotAccepted(said.line, code=status)
+    if 300 <= status < 400:
+        if status in (301, 307, 308):
+            return NotAccepted(f"{said.line}; a redirect is not followed, check the account's api_url", code=status)
+        return Unsure(said.line, code=status)
+    if not 400 <= status < 500 or status == 409:
+        # 409 is Resend's answer to a key it has already seen: an earlier attempt may well have been taken.
+        return Unsure(said.line, code=status)
+    return _client_error(status, said, headers)
 
 
 def _anymail(exc: Exception) -> DeliveryError | None:
@@ -110,9 +100,7 @@ def _anymail(exc: Exception) -> DeliveryError | None:
     if response is not None:
         if 200 <= response.status_code < 300 and "Invalid Mailgun API endpoint" in str(exc.args[:1]):
             # Mailgun greets wrong addresses with 200.
-            return NotAccepted(
-                "there is no such endpoint: check the account's api_url and sender_domain", code=200
-            )
+            return NotAccepted("there is no such endpoint: check the account's api_url and sender_domain", code=200)
         return refusal(response.status_code, _body(response), response.headers)
     return _no_answer(cause)
 
@@ -163,11 +151,7 @@ def _no_answer(cause: BaseException) -> DeliveryError:
 
 
 def _connection_trouble(error: BaseException) -> str:
-    return (
-        "its name is not known (DNS)"
-        if type(error).__name__ == "NameResolutionError"
-        else "refused or unreachable"
-    )
+    return "its name is not known (DNS)" if type(error).__name__ == "NameResolutionError" else "refused or unreachable"
 
 
 def _inside(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
@@ -201,9 +185,7 @@ def _said(status: int, answer: Any) -> _Said:
             return _Said(status, str(first.get("message") or ""), field=str(first.get("field") or ""))
         if "ErrorCode" in answer:
             return _Said(status, str(answer.get("Message") or ""), name=f"error {answer['ErrorCode']}")
-        return _Said(
-            status, str(answer.get("message") or answer.get("Message") or ""), str(answer.get("name") or "")
-        )
+        return _Said(status, str(answer.get("message") or answer.get("Message") or ""), str(answer.get("name") or ""))
     text = answer if isinstance(answer, str) and "<" not in answer else ""
     return _Said(status, text)
 
@@ -226,15 +208,16 @@ _RECIPIENT_WORDS = re.compile(
 
 
 def _client_error(status: int, said: _Said, headers: Mapping[str, str]) -> DeliveryError:
+    hint = "; check the account's credentials" if status in (401, 403) else ""
     if _ACCOUNT_WORDS.search(said.words):
-        return AccountBlocked(said.line, code=status)
+        return AccountBlocked(said.line + hint, code=status)
     if status == 429:
         return Throttled(said.line, after=_wait(headers), code=status)
     field = said.field.lower()
     if field.startswith("from") or _SENDER_WORDS.search(said.words):
         return NotAccepted(f"{said.line} (a matter of this sender, not of the account)", code=status)
     if status in (401, 402, 403):
-        return AccountBlocked(f"{said.line}; check the account's credentials", code=status)
+        return AccountBlocked(said.line + hint, code=status)
     if status in (400, 422):
         if re.search(r"(^|\.)to(\.|$)", field) or _RECIPIENT_WORDS.search(said.words):
             return RecipientRefused(said.line, hard=True, code=status)
@@ -247,6 +230,7 @@ def _client_error(status: int, said: _Said, headers: Mapping[str, str]) -> Deliv
 
 def _wait(headers: Mapping[str, str]) -> float:
     """Seconds from Retry-After (seconds or a date) or X-RateLimit-Reset (SendGrid), by the server's clock."""
+    headers = CaseInsensitiveDict(headers)
     asked = headers.get("Retry-After") or headers.get("ratelimit-reset") or ""
     if re.fullmatch(r"\d+(\.\d+)?", asked):
         return _bounded(float(asked))
@@ -301,7 +285,7 @@ def _amazon(response: Mapping[str, Any]) -> DeliveryError | None:
     if 200 <= status < 300:
         return None
     if name in _AMAZON_BLOCKED or "daily message quota" in said.words:
-        return AccountBlocked(f"{said.line}; check the account at Amazon and its access key", code=status)
+        return AccountBlocked(f"{said.line}; check the account's credentials", code=status)
     if name in ("TooManyRequestsException", "Throttling", "ThrottlingException"):
         return Throttled(
             said.line, after=_wait(response.get("ResponseMetadata", {}).get("HTTPHeaders", {})), code=status
@@ -320,9 +304,7 @@ _ENHANCED = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _TOO_FAST = re.compile(
     r"\brate\b|too (many|fast|much)|throttl|slow down|try again in|limit exceeded|temporarily deferred"
 )
-_PUT_OFF = re.compile(
-    r"gr[ae]y ?list|mailbox (is )?full|over ?quota|quota exceeded|mailbox (is )?(busy|locked)"
-)
+_PUT_OFF = re.compile(r"gr[ae]y ?list|mailbox (is )?full|over ?quota|quota exceeded|mailbox (is )?(busy|locked)")
 _IN_SECONDS = re.compile(r"\b(\d{1,5}) ?(s|sec|second|m|min|minute)", re.IGNORECASE)
 _OF_THE_ACCOUNT = re.compile(
     r"\brelay|authentication (is )?required|not authenticated|authenticate first|credential"
@@ -349,9 +331,7 @@ def _smtp(phase: str, code: int | None, text: str, cause: Exception | None) -> D
     return _smtp_for_good(phase, code, enhanced, words, line)
 
 
-def _smtp_for_now(
-    phase: str, code: int, enhanced: tuple[int, int] | None, words: str, line: str
-) -> DeliveryError:
+def _smtp_for_now(phase: str, code: int, enhanced: tuple[int, int] | None, words: str, line: str) -> DeliveryError:
     subject = enhanced[0] if enhanced else None
     too_fast = _TOO_FAST.search(words) is not None
     if phase not in _BEFORE_ANY_RECIPIENT and (
@@ -367,9 +347,7 @@ def _smtp_for_now(
     return NotAccepted(line, code=code)
 
 
-def _smtp_for_good(
-    phase: str, code: int, enhanced: tuple[int, int] | None, words: str, line: str
-) -> DeliveryError:
+def _smtp_for_good(phase: str, code: int, enhanced: tuple[int, int] | None, words: str, line: str) -> DeliveryError:
     if code in (530, 534, 535, 538) or enhanced == (7, 8):
         return AccountBlocked(f"{line}; check the account's username and password", code=code)
     subject, detail = enhanced or (None, None)

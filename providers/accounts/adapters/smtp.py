@@ -1,7 +1,7 @@
 """SMTP that knows how far it got.
 
-Django's backend raises the same exception before the final dot and after it, but only after it may the mail have
-been taken. Here every failure carries its phase.
+Django's backend raises the same exception before the final dot and after it, but only after
+it may the mail have been taken. Here every failure carries its phase.
 """
 
 import re
@@ -22,7 +22,7 @@ from providers.accounts.adapters import mime
 from providers.accounts.adapters.classification import classify
 from providers.accounts.adapters.wire import Wire
 from providers.accounts.envelope import Envelope
-from providers.accounts.errors import AccountMisconfigured, MessageRefused, Unsure
+from providers.accounts.errors import AccountMisconfigured, DeliveryError, MessageRefused, Unsure
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DEFAULTS: Mapping[str, Any] = {
@@ -170,8 +170,7 @@ class EmailBackend(smtp.EmailBackend):
     def _fresh_connection(self) -> bool:
         """Have a connection; whether it has been used before."""
         if self.connection is not None and (
-            self._mails >= self.mails_per_connection
-            or time.monotonic() - self._opened_at >= self.connection_seconds
+            self._mails >= self.mails_per_connection or time.monotonic() - self._opened_at >= self.connection_seconds
         ):
             self.close()
         return not self.open() and self._mails > 0
@@ -274,7 +273,7 @@ class SmtpWire(Wire):
                 mime.as_bytes(envelope),
             )
         except Exception as exc:
-            error = classify(exc, provider="The mail server", secrets=self._secrets) or Unsure()
+            error = self._told(exc)
         else:
             queued = _QUEUE_ID.search(answer)
             return queued[1] if queued else None
@@ -282,16 +281,22 @@ class SmtpWire(Wire):
         raise error
 
     def verify(self) -> None:
-        error = None
         try:
             self._backend.noop()
         except Exception as exc:
-            error = classify(exc, provider="The mail server", secrets=self._secrets)
-        if error is not None:
-            raise error
+            error = self._told(exc)
+        else:
+            return
+        raise error
 
     def close(self) -> None:
         self._backend.close()
+
+    def _told(self, exc: Exception) -> DeliveryError:
+        error = classify(exc) or Unsure()
+        if not isinstance(exc, DeliveryError):
+            error.detail = f"The mail server, {error.detail}"
+        return error.without(self._secrets)
 
 
 def _backend_arguments(credentials: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,9 +309,7 @@ def _backend_arguments(credentials: Mapping[str, str], options: Mapping[str, Any
     if bool(username) != bool(password):
         raise AccountMisconfigured("password" if username else "username", "is missing: give both or neither")
     if password and chosen["security"] == "none" and chosen["host"] not in LOOPBACK:
-        raise AccountMisconfigured(
-            "security", "must be starttls or tls: the password would travel in the clear"
-        )
+        raise AccountMisconfigured("security", "must be starttls or tls: the password would travel in the clear")
     return {
         "host": chosen["host"],
         "port": chosen["port"] or _PORTS[chosen["security"]],
