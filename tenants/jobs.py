@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import SuspiciousOperation
 from django.db import close_old_connections, connection, transaction
+from django.dispatch import Signal
 from django_q.models import OrmQ, Schedule
 from django_q.signals import pre_execute
 from django_q.tasks import async_task
@@ -27,6 +28,10 @@ _known: dict[str, Callable[..., Any]] = {}
 _SIDE_DOORS = ("hook", "chain", "sync", "cached", "iter_count")
 # Any constant: one process at a time makes the schedules, whose names are not unique in django-q2's table.
 _PLANNING = 7_302_199_002
+
+
+# Sent before and after every job, in the worker that runs it.
+ran = Signal()
 
 
 class JobError(Exception):
@@ -57,6 +62,7 @@ def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
 
 def run(name: str, schema: str, *args: Any) -> None:
     """What every worker runs: the named job, inside its agency. Raises JobError when it fails."""
+    ran.send(sender="tenants.jobs")
     function = _known.get(name)
     if function is None:
         raise JobError(f"No function is marked with @job as {name}.")
@@ -74,6 +80,8 @@ def run(name: str, schema: str, *args: Any) -> None:
     except Exception as error:
         logger.exception("job failed", extra={"job": name, "schema": schema})
         raise JobError(f"{name} failed with {type(error).__name__}; the log says why.") from None
+    finally:
+        ran.send(sender="tenants.jobs")
 
 
 def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
