@@ -121,9 +121,7 @@ class Script:
         if fault is None:
             return False
         lower = address.lower()
-        return any(
-            fnmatchcase(candidate, str(fault.value).lower()) for candidate in (lower, lower.partition("@")[0])
-        )
+        return any(fnmatchcase(candidate, str(fault.value).lower()) for candidate in (lower, lower.partition("@")[0]))
 
     def answer(self) -> Answer:
         """Called once for each accepted mail."""

@@ -115,9 +115,7 @@ class HttpProtocol(asyncio.Protocol):
             return None
         first, *lines = bytes(self._buffer[:end]).decode("latin-1").split("\r\n")
         method, target, version = _request_line(first)
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if "transfer-encoding" in headers:
             raise _BadRequest(411, "give a Content-Length")
         length = headers.get("content-length", "0")

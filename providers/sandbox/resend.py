@@ -54,9 +54,7 @@ class Resend:
 
     def _send(self, request: Request, key: str) -> Response:
         if not self._script.passes():
-            answer = _error(
-                429, "rate_limit_exceeded", "Too many requests. Please limit the number of requests."
-            )
+            answer = _error(429, "rate_limit_exceeded", "Too many requests. Please limit the number of requests.")
             answer.headers = {"retry-after": "1", "ratelimit-remaining": "0", "ratelimit-reset": "1"}
             return answer
         once = request.headers.get("idempotency-key")

@@ -113,9 +113,7 @@ class SendGrid:
             return _error(400, "The subject is required.", "subject")
         content = mail.get("content")
         if not isinstance(content, list) or not content or not all(part.get("value") for part in content):
-            return _error(
-                400, "The content value must be a string at least one character in length.", "content"
-            )
+            return _error(400, "The content value must be a string at least one character in length.", "content")
         for name, value in (mail.get("headers") or {}).items():
             if name.lower() in _RESERVED_HEADERS or not isinstance(value, str):
                 return _error(400, f"The {name} header is reserved and cannot be set.", f"headers.{name}")

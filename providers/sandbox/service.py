@@ -36,16 +36,12 @@ class Sandbox:
         smtp_users: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         if host != HOST:
-            raise ValueError(
-                f"the sandbox takes any mail from anybody, so it listens on {HOST} only, not on {host}"
-            )
+            raise ValueError(f"the sandbox takes any mail from anybody, so it listens on {HOST} only, not on {host}")
         self.ports = {"http": http_port, "smtp": smtp_port}
         self._scripts = {provider: Script() for provider in PROVIDERS}
         self._tally = Tally()
         self._resend = Resend(self._scripts["resend"], self._tally, resend_keys or {RESEND_KEY: "resend"})
-        self._sendgrid = SendGrid(
-            self._scripts["sendgrid"], self._tally, sendgrid_keys or {SENDGRID_KEY: "sendgrid"}
-        )
+        self._sendgrid = SendGrid(self._scripts["sendgrid"], self._tally, sendgrid_keys or {SENDGRID_KEY: "sendgrid"})
         self._control = Control(self._scripts, self._tally)
         self._users = {"": ("", "smtp"), **(smtp_users or {SMTP_USERNAME: (SMTP_PASSWORD, "smtp")})}
         self._connections: set[asyncio.Transport] = set()

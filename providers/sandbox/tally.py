@@ -77,9 +77,7 @@ class Tally:
                 "sender": one.sender,
                 "recipient": one.recipient,
                 "message_id": one.message_id,
-                "content": one.content.decode("utf-8", "replace")
-                if isinstance(one.content, bytes)
-                else one.content,
+                "content": one.content.decode("utf-8", "replace") if isinstance(one.content, bytes) else one.content,
             }
             for one in self.latest
             if not recipient or one.recipient.lower() == recipient.lower()
