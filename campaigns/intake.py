@@ -133,7 +133,7 @@ def _read(cursor: CursorWrapper, source: ContactFile, progress: Callable[[int], 
                 progress(total)
     if not total:
         raise IntakeRefused(_("The file has a header but no contacts. Add one line for each."))
-    if progress is not None:
+    if progress is not None and total % _REPORT_EVERY:
         progress(total)
     cursor.execute("ANALYZE pg_temp.intake_row")
 

@@ -9,6 +9,7 @@ import resource
 import zipfile
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.core.management import CommandError, call_command
 from dnslib import AAAA, MX, QTYPE, RCODE, RR, A
 from dnslib.server import BaseResolver, DNSServer
@@ -127,6 +128,17 @@ class TestGoodFiles:
         done = take('\nemail,note\n\nann@a.example,"two\nlines"\n,\n   ,x\nbob,\n', inside)
         assert done.rows == 3
         assert verdicts(done) == {4: "bad_text", 7: "no_address", 8: "bad_syntax"}
+
+    @pytest.mark.parametrize(
+        "data", [PEOPLE.encode(), workbook({"A": [["email"], ["ann@a.example"], ["bob@b.example"]]})]
+    )
+    def test_a_file_as_the_web_hands_it_over_is_taken(self, inside, data):
+        with TemporaryUploadedFile("people", "text/csv", len(data), None) as upload:
+            upload.write(data)
+            assert intake.import_file(upload, file_name="people", into=inside, now=NOW).accepted == 2
+            assert not upload.closed
+        small = SimpleUploadedFile("people", data)
+        assert intake.import_file(small, file_name="people", into=inside, now=NOW).accepted == 2
 
     def test_progress_is_told_and_ends_with_the_number_of_rows(self, inside):
         heard = []
@@ -458,6 +470,12 @@ class TestCommand:
         with context.entered(alpha):
             assert Subscription.objects.filter(list__name="New").count() == 2
         self.run(capsys, file, "--list", "New", "--agency", "alpha")
+
+    def test_a_terminal_sees_a_bar(self, alpha, file, capsys, monkeypatch):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        said = self.run(capsys, file, "--list", "New", "--agency", "alpha")
+        assert "Reading rows" in said
+        assert "people.csv: 3 rows" in said
 
     def test_it_prints_one_json_object(self, alpha, file, capsys):
         said = json.loads(self.run(capsys, file, "--list", "New", "--agency", "alpha", "--json"))
