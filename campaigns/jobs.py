@@ -1,14 +1,18 @@
 """Doorbells: plain values in, one verb called."""
 
+import logging
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
 from campaigns import control, dispatch, lifecycle
+from campaigns.audit import audit_quota
 from campaigns.models import Message
 from tenants import context, jobs
 from tenants.jobs import job
+
+logger = logging.getLogger(__name__)
 
 
 @job
@@ -31,6 +35,13 @@ def tick() -> None:
             lifecycle.rescue(now=timezone.now())
             control.finish_done(now=timezone.now())
             ring()
+
+
+@job
+def audit() -> None:
+    """Every night: prove the quotas; a drift is an error in the log, and so an alert."""
+    for drift in audit_quota().drifts:
+        logger.error("quota drift: %s", drift)
 
 
 def ring() -> int:

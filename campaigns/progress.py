@@ -11,7 +11,9 @@ from campaigns.models import Campaign, Message
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
 from providers.accounts.models import Account, Allotment
+from providers.accounts.routing import Route
 from providers.senders import ledger as senders
+from providers.senders import routes
 from tenants import context
 from tenants.models import Agency
 
@@ -104,8 +106,9 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         setattr(report, _COUNTED_AS[status], getattr(report, _COUNTED_AS[status]) + count)
     report.accounts = sorted(accounts.values(), key=lambda one: one.id)
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
+    moving = {Reason.IN_QUEUE, Reason.ACCOUNT_CLOSED, Reason.THROTTLED}
     report.live = campaign.status == Campaign.Status.RUNNING and (
-        report.in_progress > 0 or any(one.code == Reason.IN_QUEUE for one in report.reasons)
+        report.in_progress > 0 or any(one.code in moving for one in report.reasons)
     )
     report.rate_per_minute = lately if report.live else None
     return report
@@ -119,6 +122,7 @@ class _Explain:
         self._agency = agency
         self._now = now
         self._known: dict[int, tuple[str, datetime | None]] = {}
+        self._routes: list[Route] | None = None
 
     def __call__(
         self, status: str, account_id: int, reason: str, later: datetime | None
@@ -144,10 +148,12 @@ class _Explain:
         if allotment is None:
             return Reason.ACCOUNT_GONE, None
         state = health.of(account_id)
-        if state.blocked:
-            return Reason.ACCOUNT_BLOCKED, None
         if not state.open(self._now):
-            return Reason.ACCOUNT_CLOSED, state.closed_until
+            if self._others_have_room(account_id):
+                return Reason.IN_QUEUE, None
+            return (Reason.ACCOUNT_BLOCKED, None) if state.blocked else (Reason.ACCOUNT_CLOSED, state.closed_until)
+        if self._campaign.overflow == Campaign.Overflow.REROUTE and self._others_have_room(account_id):
+            return Reason.IN_QUEUE, None
         spent = ledger.spent(allotment.account, allotment, now=self._now)
         if spent is not None:
             return Reason(spent.reason), spent.until
@@ -157,6 +163,12 @@ class _Explain:
         if not senders.room_today([account_id], day=day).get(account_id):
             return Reason.SENDERS_SPENT, senders.next_day(self._now, self._agency.zone)
         return Reason.IN_QUEUE, None
+
+    def _others_have_room(self, account_id: int) -> bool:
+        """Whether what this account cannot send is about to move."""
+        if self._routes is None:
+            self._routes = routes.usable(self._agency, now=self._now)
+        return any(route.open and route.free > 0 for route in self._routes if route.account_id != account_id)
 
 
 _COUNTED_AS = {

@@ -6,8 +6,9 @@ class OutreachConfig(AppConfig):
     name = "outreach"
 
     def ready(self) -> None:
-        from outreach import checks
+        from outreach import checks, heartbeat
 
         checks.register_all()
+        heartbeat.listen()
         # Django's own admin app would do this for its one site; we have two.
         autodiscover_modules("admin")

@@ -122,9 +122,7 @@ def own_folder(folder: Path, place: Place) -> None:
             os.chown(folder, place.uid, place.gid)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != place.uid or found.st_mode & 0o077:
-        raise EmbeddedError(
-            f"{folder} is not a private folder of the database's user: remove it and try again."
-        )
+        raise EmbeddedError(f"{folder} is not a private folder of the database's user: remove it and try again.")
 
 
 def _not_ours(path: Path) -> str:

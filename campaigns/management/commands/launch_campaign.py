@@ -1,0 +1,71 @@
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import jobs, launch
+from campaigns.models import Campaign, ContactList, Step
+from providers.accounts.models import TrafficClass
+from tenants.commands import AgencyCommand
+from tenants.models import Agency
+
+
+class Command(AgencyCommand):
+    """Launch a draft, or make one from a list and an HTML file and launch that."""
+
+    help = "Launch a campaign of an agency. With --list, --subject and --html the draft is made first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("campaign", help="the campaign's id or name")
+        parser.add_argument("--list", dest="into", metavar="NAME", help="make the draft: whom it writes to")
+        parser.add_argument("--subject", help="make the draft: its subject, Liquid")
+        parser.add_argument("--html", type=Path, metavar="FILE", help="make the draft: its HTML, Liquid")
+        parser.add_argument("--class", dest="traffic_class", choices=TrafficClass.values, default="cold_outreach")
+        parser.add_argument("--distribution", choices=["by_class", "even"], default="by_class")
+        parser.add_argument("--overflow", choices=Campaign.Overflow.values, default="reroute")
+
+    def within(self, agency: Agency, options: dict[str, Any]) -> None:
+        try:
+            with transaction.atomic():
+                campaign = self._draft(options) if options["into"] else _find(options["campaign"])
+                launched = launch.launch(campaign, now=timezone.now())
+        except launch.LaunchRefusedError as refused:
+            raise CommandError("Not launched, nothing was changed. " + " ".join(refused.problems)) from refused
+        jobs.ring()
+        for share in launched.shares:
+            self.stdout.write(f"{share.name}: {share.count}")
+        self.stdout.write(f"Campaign {campaign.pk} is running: {launched.total} mails are queued.")
+
+    def _draft(self, options: dict[str, Any]) -> Campaign:
+        if not options["subject"] or not options["html"]:
+            raise CommandError("A new draft needs --subject and --html besides --list.")
+        people = ContactList.objects.filter(name=options["into"]).first()
+        if people is None:
+            raise CommandError(f"No list is named “{options['into']}”: make it with import_contacts.")
+        try:
+            html = options["html"].read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"--html {options['html']} cannot be read as UTF-8 text: {error}") from error
+        campaign = Campaign.objects.create(
+            name=options["campaign"],
+            list=people,
+            traffic_class=options["traffic_class"],
+            distribution=options["distribution"],
+            overflow=options["overflow"],
+        )
+        Step.objects.create(campaign=campaign, subject=options["subject"], html=html)
+        return campaign
+
+
+def _find(name: str) -> Campaign:
+    chosen = {"pk": int(name)} if name.isascii() and name.isdigit() else {"name": name}
+    found = list(Campaign.objects.filter(**chosen)[:2])
+    if len(found) != 1:
+        some = ", ".join(f"{one.pk} “{one.name}”" for one in Campaign.objects.all()[:10]) or "none"
+        what = "Several campaigns are" if found else "No campaign is"
+        raise CommandError(f"{what} named “{name}”: give the id. The latest: {some}.")
+    return found[0]

@@ -1,0 +1,170 @@
+"""Web and workers of one machine, started together, watched, and stopped together.
+
+A cluster is watched by what it does, not by its processes: killing one idle django-q2 worker can freeze a whole
+cluster that still looks alive. So a canary job is queued every few seconds, every job a cluster runs is written down,
+and a cluster that has run none for too long is killed whole and started again. That is safe at any moment: what its
+workers held is taken back, or put in doubt, by the lease.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import Error, connection
+from django.utils import timezone
+
+from outreach import heartbeat, schedules
+from tenants import jobs
+
+logger = logging.getLogger(__name__)
+
+WATCH_EVERY = 1.0
+PLAN_EVERY = 60.0
+# More waiting jobs than this say enough by themselves; the canaries would only add to the queue.
+CANARIES_UNTIL = 50
+STOP_SECONDS = 75.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    """One process group that the machine keeps running."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    watched: bool
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+
+
+@dataclass
+class Machine:
+    """Everything that runs on this machine beside the database. Use as a context manager."""
+
+    web_port: int | None
+    clusters: int
+    workers: int
+    bind: str = "127.0.0.1"
+    say: Callable[[str], None] = logger.warning
+    stop_seconds: float = STOP_SECONDS
+    children: list[Child] = field(default_factory=list)
+    _canary_at: float = 0.0
+    _planned_at: float = 0.0
+
+    def __enter__(self) -> "Machine":
+        host = socket.gethostname()
+        for number in range(1, self.clusters + 1):
+            name = f"{host}:{os.getpid()}:{number}"
+            environment = {"POLZA_ROLE": "worker", "POLZA_CLUSTER": name, "WORKERS": str(self.workers)}
+            self.children.append(Child(name, ["work"], environment, watched=True))
+        if self.web_port is not None:
+            arguments = ["web", "--bind", f"{self.bind}:{self.web_port}"]
+            self.children.append(Child("web", arguments, {"POLZA_ROLE": "web"}, watched=False))
+        try:
+            for child in self.children:
+                self._start(child)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def watch(self, *, done: Callable[[], bool]) -> None:
+        """Keep everything running until `done` says so."""
+        while not done():
+            self.look_after()
+            time.sleep(WATCH_EVERY)
+
+    def look_after(self) -> None:
+        """One round: restart what has ended, queue canaries, replace frozen clusters, heal the schedules."""
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                self.say(f"{child.name} ended with {child.process.returncode}; starting it again.")
+                self._kill(child)
+                self._start(child)
+        try:
+            self._feed_and_check()
+        except Error as error:
+            connection.close()
+            self.say(f"The database does not answer the watchdog: {type(error).__name__}.")
+
+    def stop(self) -> None:
+        """End every child: ask, wait for running jobs to finish, then end what is left, by its process group."""
+        for child in self.children:
+            if child.process is not None and child.process.poll() is None:
+                child.process.terminate()
+        deadline = time.monotonic() + self.stop_seconds
+        for child in self.children:
+            if child.process is not None:
+                try:
+                    child.process.wait(max(0.1, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    self.say(f"{child.name} did not stop by itself and is ended.")
+                self._kill(child)
+
+    def _feed_and_check(self) -> None:
+        now = time.monotonic()
+        if now - self._planned_at >= PLAN_EVERY or not self._planned_at:
+            self._planned_at = now
+            jobs.plan(schedules.SCHEDULES)
+        if now - self._canary_at < settings.CANARY_EVERY_SECONDS:
+            return
+        self._canary_at = now
+        if jobs.waiting() < CANARIES_UNTIL:
+            for _ in range(2 * self.clusters):
+                jobs.enqueue(heartbeat.canary)
+        watched = [child for child in self.children if child.watched]
+        seen = heartbeat.seen([child.name for child in watched])
+        limit = timezone.now() - timedelta(seconds=settings.FROZEN_AFTER_SECONDS)
+        for child in watched:
+            young = now - child.started < settings.FROZEN_AFTER_SECONDS
+            last = seen.get(child.name)
+            if not young and (last is None or last < limit):
+                self.say(f"{child.name} has run no job since {last or 'its start'}: frozen, so it is replaced.")
+                self._kill(child)
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        if child.watched:
+            heartbeat.forget(child.name)
+        child.process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), *child.arguments],
+            env={**os.environ, **child.environment},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        child.started = time.monotonic()
+
+    def _kill(self, child: Child) -> None:
+        if child.process is None:
+            return
+        # The whole group: workers outlive their parents otherwise and go on unsupervised.
+        try:
+            os.killpg(child.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        child.process.wait()
+        child.process = None
+
+
+def die_with_parent() -> None:
+    """Let this process and every one it forks end when its parent does, so that nothing works on unsupervised."""
+    _arm()
+    os.register_at_fork(after_in_child=_arm)
+
+
+def _arm() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

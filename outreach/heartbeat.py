@@ -1,0 +1,47 @@
+"""Signs of life of worker clusters. A process list does not tell: a frozen cluster looks healthy from outside."""
+
+import os
+import time
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from outreach.models import Heartbeat
+from tenants import context, jobs
+from tenants.jobs import job
+
+WRITE_EVERY_SECONDS = 5
+_written_at = 0.0
+
+
+def listen() -> None:
+    """Let every job that a worker runs count as a sign of life of its cluster."""
+    jobs.ran.connect(_beat, dispatch_uid="outreach.heartbeat")
+
+
+@job
+def canary() -> None:
+    """Does nothing: that it runs is the news."""
+
+
+def seen(clusters: list[str]) -> dict[str, datetime]:
+    """When each of these clusters last ran a job."""
+    with context.public():
+        return dict(Heartbeat.objects.filter(cluster__in=clusters).values_list("cluster", "seen_at"))
+
+
+def forget(cluster: str) -> None:
+    """A cluster of this name starts anew."""
+    with context.public():
+        Heartbeat.objects.filter(cluster=cluster).delete()
+
+
+def _beat(**_: Any) -> None:
+    global _written_at
+    cluster = os.environ.get("POLZA_CLUSTER")
+    if not cluster or time.monotonic() - _written_at < WRITE_EVERY_SECONDS:
+        return
+    with context.public():
+        Heartbeat.objects.update_or_create(cluster=cluster, defaults={"seen_at": timezone.now()})
+    _written_at = time.monotonic()

@@ -1,0 +1,11 @@
+"""Every periodic job in one table: name → (job, every so many minutes)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from campaigns import jobs as campaigns
+
+SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
+    "take back and ring": (campaigns.tick, 1),
+    "audit quotas": (campaigns.audit, 24 * 60),
+}
