@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -91,9 +92,7 @@ def spawn() -> Iterator[Callable[..., Command]]:
 
     def start(var: Path, *arguments: str) -> Command:
         argv = [sys.executable, "-c", COMMAND, str(var), *arguments]
-        command = subprocess.Popen(
-            argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         running.append(command)
         return command
 
@@ -130,10 +129,13 @@ def is_up(var: Path) -> bool:
     return (var / "postgres" / "postmaster.pid").exists()
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def kill_at_once(var: Path, *, with_children: bool) -> None:
     pid = postmaster(var)
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if with_children else []
-    for victim in [pid, *map(int, children)]:
+    for victim in [pid, *(children(pid) if with_children else [])]:
         os.kill(victim, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}/cwd").exists():
@@ -192,9 +194,7 @@ def test_a_command_stopped_by_ctrl_c_stops_the_server(used_var: Path, spawn: Cal
     assert not is_up(used_var)
 
 
-def test_a_forked_child_that_ends_leaves_its_parent_the_server(
-    used_var: Path, spawn: Callable[..., Command]
-) -> None:
+def test_a_forked_child_that_ends_leaves_its_parent_the_server(used_var: Path, spawn: Callable[..., Command]) -> None:
     command = spawn(used_var, "--fork")
     comes_up(command)
     assert query(used_var, "SELECT 1") == [(1,)]
@@ -217,6 +217,33 @@ def test_killing_everything_loses_no_committed_row(
     server.start()
 
     assert query(used_var, "SELECT name FROM kept") == [("Carol",)]
+
+
+def test_it_waits_for_the_last_process_of_a_killed_server(
+    used_var: Path, spawn: Callable[..., Command], server: embedded.Server
+) -> None:
+    command = spawn(used_var)
+    comes_up(command)
+    command.kill()
+    command.wait()
+    lingering = children(postmaster(used_var))[0]
+    os.kill(lingering, signal.SIGSTOP)
+    kill_at_once(used_var, with_children=False)
+
+    def end_when_noticed() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and "shared memory block" not in log.read_text():
+            time.sleep(0.01)
+        os.kill(lingering, signal.SIGKILL)
+
+    log = used_var / "postgres.log"
+    ending = threading.Thread(target=end_when_noticed)
+    ending.start()
+    server.start()
+    ending.join()
+
+    assert "shared memory block" in log.read_text()
+    assert query(used_var, "SELECT 1") == [(1,)]
 
 
 def test_it_starts_though_another_program_was_given_the_number_of_the_killed_server(
@@ -275,9 +302,7 @@ def test_it_is_durable_and_reached_by_its_socket_only(used_var: Path, server: em
 def test_it_opens_no_port(used_var: Path, server: embedded.Server) -> None:
     server.start()
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
-    ports = {
-        line.split()[9] for table in tables if table.exists() for line in table.read_text().splitlines()[1:]
-    }
+    ports = {line.split()[9] for table in tables if table.exists() for line in table.read_text().splitlines()[1:]}
     held = [os.readlink(fd) for fd in Path(f"/proc/{postmaster(used_var)}/fd").iterdir()]
     sockets = {name.removeprefix("socket:[").removesuffix("]") for name in held if name.startswith("socket:")}
     assert sockets
@@ -307,9 +332,7 @@ def test_a_failed_start_quotes_the_log(used_var: Path, server: embedded.Server) 
 
 
 @pytest.mark.skipif(not DEBIAN_15.exists(), reason="needs Debian's PostgreSQL 15")
-def test_pgbin_names_another_postgresql(
-    var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pgbin_names_another_postgresql(var: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGBIN", str(DEBIAN_15))
     server.start()
     assert query(var, "SHOW server_version")[0][0].startswith("15.")
@@ -339,9 +362,7 @@ def test_data_of_another_user_are_refused_with_his_name(
 
 
 @AS_ROOT
-def test_root_runs_the_server_as_the_user_whose_data_they_are(
-    used_var: Path, server: embedded.Server
-) -> None:
+def test_root_runs_the_server_as_the_user_whose_data_they_are(used_var: Path, server: embedded.Server) -> None:
     server.start()
     server.release()
     for path in [used_var / "postgres", *(used_var / "postgres").rglob("*")]:
