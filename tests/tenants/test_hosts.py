@@ -48,6 +48,7 @@ def test_an_agency_that_is_not_ready_or_switched_off_is_a_404(off: str) -> None:
 
 
 def test_each_host_has_its_own_site() -> None:
-    assert b"operator" in Client().get("/admin/login/", headers={"host": "localhost"}).content
-    assert b"operator" not in Client().get("/admin/login/", headers={"host": "alpha.localhost"}).content
-    assert answered("localhost") == 404  # The operator's site has no client pages.
+    assert Client().get("/", headers={"host": "localhost"}).headers["location"] == "/admin/"
+    assert answered("localhost", "/admin/login/") == 200
+    assert answered("localhost", "/accounts/login/") == 404
+    assert answered("alpha.localhost") == 200
