@@ -53,6 +53,8 @@ class Server:
         with _deciding(self.var) as place:
             if self._users is None:
                 self._users = open_beside(place, "users")
+                # A program that takes this one's place, as gunicorn does, goes on using the server.
+                os.set_inheritable(self._users.fileno(), True)
                 fcntl.flock(self._users, fcntl.LOCK_SH)
             try:
                 _ensure_running(place)

@@ -34,6 +34,8 @@ if "--fork" in sys.argv:
     if not child:
         sys.exit()
     os.waitpid(child, 0)
+if "--exec" in sys.argv:
+    os.execv(sys.executable, [sys.executable, "-c", "print('up', flush=True); input()"])
 print("up", flush=True)
 sys.stdin.read()
 """
@@ -200,6 +202,15 @@ def test_a_forked_child_that_ends_leaves_its_parent_the_server(used_var: Path, s
     assert query(used_var, "SELECT 1") == [(1,)]
     end(command)
     assert not is_up(used_var)
+
+
+def test_a_program_that_takes_a_commands_place_keeps_the_server(used_var: Path, spawn: Callable[..., Command]) -> None:
+    web = spawn(used_var, "--exec")
+    comes_up(web)
+    other = spawn(used_var)
+    comes_up(other)
+    end(other)
+    assert query(used_var, "SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("with_children", [True, False])
