@@ -1,4 +1,6 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from analytics import views
 
 app_name = "analytics"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [path("", views.front_page, name="dashboard")]

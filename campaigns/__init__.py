@@ -11,6 +11,8 @@ lifecycle    the only writer of a message's status, by guarded updates
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
 progress     one campaign in numbers
+summaries    many campaigns at a glance
+actions      what a person may do with a campaign now, for every edge
 audit        replays the messages against every ledger
 access       one door to each object: what a user may see
 admin, views, api, jobs   the edges: parse, call one verb, answer

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
 from campaigns.models import Campaign, ContactList, Intake, RejectedRow
+from tenants import context
 from tenants.users.models import User
 
 Row = TypeVar("Row", bound=Model)
@@ -38,4 +39,5 @@ def rejected_rows_for(user: Visitor, intake: Intake) -> QuerySet[RejectedRow]:
 
 
 def _seen_by(user: Visitor, rows: QuerySet[Row]) -> QuerySet[Row]:
-    return rows if isinstance(user, User) and user.is_active and user.is_of_this_schema else rows.none()
+    at_home = isinstance(user, User) and user.is_active and user._schema == context.current_schema()
+    return rows if at_home else rows.none()

@@ -103,7 +103,7 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         code, until = explain(status, account_id, reason, due_at if later else None)
         reasons[code] += count
         clears[code] = min(filter(None, (clears.get(code), until)), default=None)
-        setattr(report, _COUNTED_AS[status], getattr(report, _COUNTED_AS[status]) + count)
+        setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
     report.accounts = sorted(accounts.values(), key=lambda one: one.id)
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
     moving = {Reason.IN_QUEUE, Reason.ACCOUNT_CLOSED, Reason.THROTTLED}
@@ -171,7 +171,7 @@ class _Explain:
         return any(route.open and route.free > 0 for route in self._routes if route.account_id != account_id)
 
 
-_COUNTED_AS = {
+COUNTED_AS = {
     Status.SCHEDULED: "waiting",
     Status.CLAIMED: "in_progress",
     Status.HELD: "waiting",

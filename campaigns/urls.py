@@ -1,4 +1,15 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from campaigns import views
 
 app_name = "campaigns"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("campaigns/", views.campaign_list, name="list"),
+    path("campaigns/new/", views.campaign_new, name="new"),
+    path("campaigns/<int:id>/", views.campaign_detail, name="detail"),
+    path("campaigns/<int:id>/progress/", views.campaign_progress, name="progress"),
+    path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
+    path("contacts/", views.contacts, name="contacts"),
+    path("contacts/imports/<int:id>/", views.import_detail, name="import"),
+    path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),
+]

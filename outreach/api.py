@@ -1,8 +1,7 @@
-"""The DRF API: keys, one error shape, the routes."""
+"""The API's manners: keys, one error shape."""
 
 from typing import Any
 
-from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
@@ -12,8 +11,6 @@ from rest_framework.response import Response
 
 from tenants.users import keys
 from tenants.users.models import ApiKey, User
-
-urlpatterns: list[URLPattern] = []
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -25,7 +22,9 @@ class KeyAuthentication(BaseAuthentication):
             return None
         key = keys.check(secret.strip(), now=timezone.now())
         if key is None:
-            raise AuthenticationFailed(_("This key is unknown here or has expired. Make a new one in the administration."))
+            raise AuthenticationFailed(
+                _("This key is unknown here or has expired. Make a new one in the administration.")
+            )
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
@@ -40,8 +39,7 @@ def error(exc: Exception, context: dict[str, Any]) -> Response | None:
     response = exception_handler(exc, context)
     if response is None:
         return None
-    codes = exc.get_codes() if hasattr(exc, "get_codes") else "error"
-    fields = response.data if isinstance(response.data, dict) and "detail" not in response.data else {}
-    message = response.data["detail"] if isinstance(response.data, dict) and "detail" in response.data else _("Not valid.")
-    response.data = {"error": {"code": codes if isinstance(codes, str) else "invalid", "message": message, "fields": fields}}
+    detail = response.data.get("detail") if isinstance(response.data, dict) else None
+    code, message = (getattr(detail, "code", "error"), detail) if detail else ("invalid", _("Not valid."))
+    response.data = {"error": {"code": code, "message": message, "fields": {} if detail else response.data}}
     return response

@@ -145,6 +145,7 @@ MIDDLEWARE = [
     "tenants.middleware.AgencyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "outreach.middleware.content_security_policy",
+    "outreach.middleware.agency_time",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -2,7 +2,6 @@
 
 from django.urls import include, path
 
-from outreach import api
 from tenants import sites
 
 urlpatterns = [
@@ -10,6 +9,6 @@ urlpatterns = [
     path("", include("campaigns.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
-    path("api/v1/", include(api.urlpatterns)),
+    path("api/v1/", include("outreach.urls_api")),
     path("admin/", sites.agency.urls),
 ]

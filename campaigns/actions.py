@@ -1,0 +1,105 @@
+"""What a person may do with a campaign now. The portal and the admin offer these and no other way to its state."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from campaigns import control, jobs
+from campaigns import launch as launching
+from campaigns.models import Campaign
+
+Status = Campaign.Status
+
+
+class ActionRefusedError(ValueError):
+    """The campaign is as it was; `problems` says why and what to do, one line each."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(" ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step: in which states it is offered, and the question to ask before it, if any."""
+
+    name: str
+    label: Promise
+    style: str
+    states: tuple[Status, ...]
+    take: Callable[[Campaign, datetime], str]
+    confirm: Promise | None = None
+
+
+def offered(campaign: Campaign) -> list[Action]:
+    """The steps that may be taken from the state that the campaign is in."""
+    return [action for action in ACTIONS.values() if campaign.status in action.states]
+
+
+def take(name: str, campaign: Campaign, *, now: datetime) -> str:
+    """Take a step of ACTIONS; return in words what it did. Raises ActionRefusedError with nothing changed."""
+    return ACTIONS[name].take(campaign, now)
+
+
+def _launch(campaign: Campaign, now: datetime) -> str:
+    try:
+        launched = launching.launch(campaign, now=now)
+    except launching.LaunchRefusedError as refused:
+        raise ActionRefusedError(*refused.problems) from None
+    jobs.ring()
+    text = ngettext(
+        "“%(name)s” is running: %(count)d mail is queued.",
+        "“%(name)s” is running: %(count)d mails are queued.",
+        launched.total,
+    )
+    return text % {"name": campaign.name, "count": launched.total}
+
+
+def _pause(campaign: Campaign, now: datetime) -> str:
+    if not control.pause(campaign):
+        raise ActionRefusedError(_("“%(name)s” is not running, so it cannot be paused.") % {"name": campaign.name})
+    return _("“%(name)s” is paused: nothing more leaves until you resume it.") % {"name": campaign.name}
+
+
+def _resume(campaign: Campaign, now: datetime) -> str:
+    if not control.resume(campaign):
+        raise ActionRefusedError(_("“%(name)s” is not paused, so it cannot be resumed.") % {"name": campaign.name})
+    jobs.ring()
+    return _("“%(name)s” goes on.") % {"name": campaign.name}
+
+
+def _cancel(campaign: Campaign, now: datetime) -> str:
+    if not control.cancel(campaign, now=now):
+        raise ActionRefusedError(
+            _("“%(name)s” was not launched or is over, so there is nothing to cancel.") % {"name": campaign.name}
+        )
+    return _("“%(name)s” is cancelled: nothing more leaves.") % {"name": campaign.name}
+
+
+ACTIONS = {
+    action.name: action
+    for action in (
+        Action(
+            "launch",
+            gettext_lazy("Launch"),
+            "primary",
+            (Status.DRAFT,),
+            _launch,
+            gettext_lazy("A mail to every contact of the list is queued and begins to leave at once."),
+        ),
+        Action("pause", gettext_lazy("Pause"), "secondary", (Status.RUNNING,), _pause),
+        Action("resume", gettext_lazy("Resume"), "primary", (Status.PAUSED,), _resume),
+        Action(
+            "cancel",
+            gettext_lazy("Cancel campaign"),
+            "danger",
+            (Status.RUNNING, Status.PAUSED),
+            _cancel,
+            gettext_lazy("Mails that have not left yet will never be sent. This cannot be undone."),
+        ),
+    )
+}

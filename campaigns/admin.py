@@ -1,0 +1,292 @@
+"""Contacts, lists, imports, suppressions, campaigns and messages, on an agency's site.
+
+What is history is shown and not edited; a campaign's state changes through `actions` alone.
+"""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db.models import Count, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin, StackedInline
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from campaigns import actions
+from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
+from providers.senders.admin import AccountFilter
+from tenants import sites
+
+Status = Message.Status
+
+
+class ReadOnly(ModelAdmin):  # type: ignore[misc]
+    """History: looked at, never changed."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_delete_permission = has_change_permission
+
+
+class ContactAdmin(ModelAdmin):  # type: ignore[misc]
+    """People who may be written to. They come in by imports; their address stays what it was."""
+
+    list_display = ("email", "first_name", "last_name", "company", "created_at")
+    search_fields = ("email", "first_name", "last_name", "company")
+    fields = ("email", "first_name", "last_name", "company", "attributes", "created_at")
+    readonly_fields = ("email", "created_at")
+    ordering = ("-pk",)
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
+        return False
+
+
+class ListAdmin(ModelAdmin):  # type: ignore[misc]
+    """Groups of contacts. They are kept: campaigns and imports name them."""
+
+    list_display = ("name", "contacts", "created_at")
+    search_fields = ("name",)
+    fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ContactList]:
+        found: QuerySet[ContactList] = super().get_queryset(request)
+        return found.annotate(count=Count("subscriptions"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: ContactList | None = None) -> bool:
+        return False
+
+    @admin.display(description=gettext_lazy("contacts"), ordering="count")
+    def contacts(self, row: ContactList) -> int:
+        count: int = getattr(row, "count", 0)
+        return count
+
+
+class IntakeAdmin(ReadOnly):
+    """Imports of contact files."""
+
+    list_display = ("file_name", "list", "state", "rows", "accepted", "rejected", "created_at")
+    list_filter = ("status", "list")
+    list_select_related = ("list",)
+    search_fields = ("file_name",)
+    fields = ("file_name", "list", "status", "rows", "accepted", "rejected", "rejected_link", "problem", "created_at")
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("state"),
+        ordering="status",
+        label={"running": "info", "done": "success", "failed": "danger"},
+    )
+    def state(self, found: Intake) -> tuple[str, str]:
+        return found.status, found.get_status_display()
+
+    @admin.display(description=gettext_lazy("rejected rows"))
+    def rejected_link(self, found: Intake) -> str:
+        rows = f"{reverse('admin:campaigns_rejectedrow_changelist')}?intake__id__exact={found.pk}"
+        return _links((rows, _("Show them")), (reverse("campaigns:rejected", args=[found.pk]), _("Download as CSV")))
+
+
+class RejectedRowAdmin(ReadOnly):
+    """Rows that were not taken, and why."""
+
+    list_display = ("number", "email", "verdict", "detail", "intake")
+    list_filter = ("verdict", ("intake", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("intake",)
+    search_fields = ("email",)
+    ordering = ("-intake_id", "number")
+    paginator = InfinitePaginator
+
+
+class SuppressionForm(ModelForm):  # type: ignore[type-arg]
+    """An address or a domain, in small letters as it is looked up."""
+
+    class Meta:
+        model = Suppression
+        fields = ("value", "evidence")
+
+    def clean_value(self) -> str:
+        value = str(self.cleaned_data["value"]).strip().lower().removeprefix("@")
+        try:
+            validate_email(value if "@" in value else f"any@{value}")
+        except ValidationError:
+            raise ValidationError(_("Write an address or a domain, such as example.com.")) from None
+        return value
+
+
+class SuppressionAdmin(ModelAdmin):  # type: ignore[misc]
+    """Who must not be mailed. Only what a person added may be taken away again."""
+
+    form = SuppressionForm
+    list_display = ("value", "source", "evidence", "created_at")
+    list_filter = ("source",)
+    search_fields = ("value",)
+    ordering = ("-pk",)
+    show_full_result_count = False
+
+    def get_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
+        return ("value", "evidence", *(("source", "created_at") if obj else ()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
+        return ("source", "created_at") if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: Suppression | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Suppression | None = None) -> bool:
+        allowed: bool = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or obj.source == Suppression.Source.MANUAL)
+
+    def save_model(self, request: HttpRequest, obj: Suppression, form: "ModelForm[Suppression]", change: bool) -> None:
+        obj.source = Suppression.Source.MANUAL
+        super().save_model(request, obj, form, change)
+
+
+class StepInline(StackedInline):  # type: ignore[misc]
+    """The mails of a campaign: written while it is a draft."""
+
+    model = Step
+    extra = 0
+    min_num = 1
+    fields = ("position", "subject", "html", "text")
+
+    def has_add_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        return bool(super().has_add_permission(request, obj)) and _is_draft(obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and _is_draft(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and _is_draft(obj)
+
+
+class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
+    """Campaigns: drafts are edited and may be deleted; what was launched is steered by the actions."""
+
+    list_display = ("name", "state", "list", "traffic_class", "distribution", "overflow", "created_at", "launched_at")
+    list_filter = ("status", "traffic_class")
+    list_select_related = ("list",)
+    search_fields = ("name",)
+    inlines = (StepInline,)
+    actions = ("launch", "pause", "resume", "cancel")
+    settled = ("list", "traffic_class", "distribution", "shares", "overflow")
+    shown = ("state", "mails", "created_at", "launched_at", "finished_at")
+
+    def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
+        return ("name", *self.settled, *(self.shown if obj else ()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
+        return self.shown if _is_draft(obj) else (*self.settled, *self.shown)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and _is_draft(obj)
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("state"),
+        ordering="status",
+        label={"draft": "info", "running": "success", "paused": "warning", "cancelled": "danger"},
+    )
+    def state(self, campaign: Campaign) -> tuple[str, str]:
+        return campaign.status, campaign.get_status_display()
+
+    @admin.display(description=gettext_lazy("mails"))
+    def mails(self, campaign: Campaign) -> str:
+        messages_url = f"{reverse('admin:campaigns_message_changelist')}?campaign__id__exact={campaign.pk}"
+        links = ((reverse("campaigns:detail", args=[campaign.pk]), _("Progress")), (messages_url, _("Each of them")))
+        return _links(*links)
+
+    @admin.action(description=gettext_lazy("Launch"), permissions=["change"])
+    def launch(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        self._take("launch", request, campaigns)
+
+    @admin.action(description=gettext_lazy("Pause"), permissions=["change"])
+    def pause(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        self._take("pause", request, campaigns)
+
+    @admin.action(description=gettext_lazy("Resume"), permissions=["change"])
+    def resume(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        self._take("resume", request, campaigns)
+
+    @admin.action(description=gettext_lazy("Cancel for good"), permissions=["change"])
+    def cancel(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        self._take("cancel", request, campaigns)
+
+    def _take(self, name: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        for campaign in campaigns:
+            try:
+                self.message_user(request, actions.take(name, campaign, now=timezone.now()), messages.SUCCESS)
+            except actions.ActionRefusedError as refused:
+                for problem in refused.problems:
+                    self.message_user(request, f"{campaign}: {problem}", messages.ERROR)
+
+
+class MessageAdmin(ReadOnly):
+    """Each mail: where it is, and why it has not gone."""
+
+    list_display = ("contact", "state", "reason", "campaign", "account", "sender", "due_at", "sent_at")
+    list_filter = ("status", "reason", AccountFilter, ("campaign", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("contact", "campaign", "account", "sender")
+    search_fields = ("contact__email", "provider_id")
+    fields = (
+        ("campaign", "step"),
+        ("contact", "sender"),
+        ("planned", "account"),
+        ("state", "reason"),
+        "detail",
+        ("due_at", "sent_at"),
+        ("attempts", "attempted_at"),
+        ("key", "provider_id"),
+    )
+    ordering = ("-pk",)
+    paginator = InfinitePaginator
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("state"),
+        ordering="status",
+        label={
+            Status.SCHEDULED: "info",
+            Status.CLAIMED: "info",
+            Status.SENT: "success",
+            Status.HELD: "warning",
+            Status.FAILED: "danger",
+            Status.UNKNOWN: "warning",
+        },
+    )
+    def state(self, message: Message) -> tuple[str, str]:
+        return message.status, message.get_status_display()
+
+
+def _is_draft(campaign: Campaign | None) -> bool:
+    return campaign is None or campaign.status == Campaign.Status.DRAFT
+
+
+def _links(*links: tuple[str, str]) -> str:
+    return format_html_join(" · ", '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', links)
+
+
+for _model, _admin in (
+    (Campaign, CampaignAdmin),
+    (Message, MessageAdmin),
+    (Contact, ContactAdmin),
+    (ContactList, ListAdmin),
+    (Intake, IntakeAdmin),
+    (RejectedRow, RejectedRowAdmin),
+    (Suppression, SuppressionAdmin),
+):
+    sites.agency.register(_model, _admin)

@@ -1,0 +1,107 @@
+"""What programs read about campaigns."""
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from campaigns import access
+from campaigns.models import Campaign
+from campaigns.progress import progress
+
+
+class CampaignSerializer(serializers.ModelSerializer[Campaign]):
+    """A campaign as it was set up, and its times. Every time is ISO 8601 with its offset."""
+
+    list = serializers.CharField(source="list.name", help_text="Name of the list it writes to.")
+
+    class Meta:
+        model = Campaign
+        fields = (
+            "id",
+            "name",
+            "list",
+            "status",
+            "traffic_class",
+            "distribution",
+            "shares",
+            "overflow",
+            "created_at",
+            "launched_at",
+            "finished_at",
+        )
+        extra_kwargs = {
+            "status": {"help_text": "draft, running, paused, finished or cancelled."},
+            "shares": {"help_text": "Percent of the mails by account name; empty unless `distribution` is shares."},
+            "overflow": {"help_text": "Where mails go whose account is full: reroute or wait."},
+            "launched_at": {"help_text": "null while it is a draft."},
+            "finished_at": {"help_text": "When it was finished or cancelled, else null."},
+        }
+
+
+class AccountProgressSerializer(serializers.Serializer[Any]):
+    """The mails of one account."""
+
+    name = serializers.CharField()
+    kind = serializers.CharField(help_text="What the provider is called.")
+    planned = serializers.IntegerField(help_text="Mails that the launch planned for it.")
+    sent = serializers.IntegerField(help_text="Mails that went through it, also ones planned for another.")
+    percent = serializers.IntegerField(help_text="sent in percent of planned, at most 100.")
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Mails that have not gone out for one reason."""
+
+    code = serializers.CharField(help_text="For programs: it does not change.")
+    label = serializers.CharField(help_text="The reason in words.")  # type: ignore[assignment]
+    count = serializers.IntegerField()
+    clears_at = serializers.DateTimeField(help_text="When the first of them may go, null where that is not known.")
+
+
+class ProgressSerializer(serializers.Serializer[Any]):
+    """Mails by what became of them: total = sent + the sum of the reasons' counts, exactly."""
+
+    total = serializers.IntegerField(help_text="Mails that were planned; 0 for a draft.")
+    sent = serializers.IntegerField(help_text="Taken by a provider.")
+    in_progress = serializers.IntegerField(help_text="With a worker now.")
+    waiting = serializers.IntegerField(help_text="In the queue, or held until a person changes something.")
+    failed = serializers.IntegerField(help_text="Surely not sent, and never will be.")
+    in_doubt = serializers.IntegerField(help_text="Perhaps sent: the answer was lost. Not sent again.")
+    cancelled = serializers.IntegerField()
+    percent = serializers.IntegerField(help_text="sent in percent of total; 100 only when all are sent.")
+    rate_per_minute = serializers.IntegerField(help_text="Mails sent in the last 60 s; null when nothing moves.")
+    live = serializers.BooleanField(help_text="Whether the numbers will change without anybody doing anything.")
+    updated_at = serializers.DateTimeField()
+    accounts = AccountProgressSerializer(many=True)
+    reasons = ReasonSerializer(many=True)
+
+
+class Pages(PageNumberPagination):
+    """50 a page, up to 200 with `?page_size=`."""
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class CampaignViewSet(ViewSet):
+    """The campaigns of the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """All campaigns, the newest first, without their progress."""
+        pages = Pages()
+        found = pages.paginate_queryset(access.campaigns_for(request.user).select_related("list"), request, view=self)
+        return pages.get_paginated_response(CampaignSerializer(found, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One campaign, what became of its mails, through which accounts, and why the rest has not gone."""
+        campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
+        report = progress(campaign, now=timezone.now())
+        return Response({**CampaignSerializer(campaign).data, "progress": ProgressSerializer(report).data})

@@ -1,0 +1,153 @@
+"""The forms of the portal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import transaction
+from django.db.models import QuerySet
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from campaigns import launch
+from campaigns.models import Campaign, ContactList, Step
+from providers.accounts.routing import Route
+
+PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
+
+
+class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A new campaign with its first mail, saved as a draft. What a launch would refuse in its texts is refused here.
+
+    `accounts` are those that the agency may plan on: each has a field for its share.
+    """
+
+    subject = forms.CharField(label=gettext_lazy("Subject"), max_length=250)
+    html = forms.CharField(
+        label="HTML", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "true"})
+    )
+    text = forms.CharField(
+        label=gettext_lazy("Plain text"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 5}),
+        help_text=gettext_lazy("Empty: made from the HTML."),
+    )
+
+    class Meta:
+        model = Campaign
+        fields = ("name", "list", "traffic_class", "distribution", "overflow")
+        widgets = {"distribution": forms.RadioSelect, "overflow": forms.RadioSelect}
+
+    def __init__(self, *args: Any, lists: QuerySet[ContactList], accounts: Sequence[Route] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["list"]
+        assert isinstance(choice, forms.ModelChoiceField)
+        choice.queryset = lists
+        self._accounts = {f"share_{route.account_id}": route.name for route in accounts}
+        for field, name in self._accounts.items():
+            # The limits are no attributes: a field that the page hides must not keep the form from being sent.
+            self.fields[field] = forms.FloatField(label=f"{name}, %", required=False, validators=PERCENT)
+
+    @property
+    def groups(self) -> list[tuple[str, str, list[str]]]:
+        """What belongs together on the page."""
+        shares_hint = _("Percent of the mails for each account; together 100.")
+        return [
+            (_("To whom"), "", ["name", "list"]),
+            (_("The mail"), "", ["subject", "html", "text"]),
+            (_("Delivery"), "", ["traffic_class", "overflow", "distribution"]),
+            *([(_("Shares"), shares_hint, [*self._accounts])] if self._accounts else []),
+        ]
+
+    def clean_subject(self) -> str:
+        subject: str = self.cleaned_data["subject"]
+        if len(subject.splitlines()) > 1:
+            raise ValidationError(_("Write the subject on one line."))
+        return subject
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not (cleaned.get("html", "").strip() or cleaned.get("text", "").strip()):
+            self.add_error("html", _("Write the mail, as HTML or as plain text."))
+        self.instance.shares = self._shares(cleaned) if cleaned.get("distribution") == "shares" else {}
+        if not self.errors:
+            draft = Campaign(list=cleaned["list"])
+            for problem in launch.check_texts(draft, [self._step(cleaned)]):
+                self.add_error(None, problem)
+        return cleaned
+
+    def save(self, commit: bool = True) -> Campaign:
+        """The draft and its first step, or neither."""
+        with transaction.atomic():
+            campaign: Campaign = super().save()
+            step = self._step(self.cleaned_data)
+            step.campaign = campaign
+            step.save()
+        return campaign
+
+    def _shares(self, cleaned: dict[str, Any]) -> dict[str, float]:
+        shares = {name: cleaned[field] for field, name in self._accounts.items() if cleaned.get(field)}
+        if not self._accounts:
+            self.add_error("distribution", _("There is no account to give a share to. Ask the operator for one."))
+        elif not any(field in self.errors for field in self._accounts) and abs(sum(shares.values()) - 100) > 0.01:
+            self.add_error(
+                next(iter(self._accounts)),
+                _("The shares add up to %(sum)g %%, not to 100 %%.") % {"sum": sum(shares.values())},
+            )
+        return shares
+
+    def _step(self, cleaned: dict[str, Any]) -> Step:
+        html, text = (cleaned[part] if cleaned[part].strip() else "" for part in ("html", "text"))
+        return Step(position=1, subject=cleaned["subject"], html=html, text=text)
+
+
+class UploadForm(forms.Form):
+    """A contact file and the list that it goes into, one that is there or a new one."""
+
+    file = forms.FileField(label=gettext_lazy("File"), widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv,.xlsx"}))
+    list = forms.ModelChoiceField(
+        label=gettext_lazy("List"),
+        queryset=ContactList.objects.none(),
+        required=False,
+        empty_label=gettext_lazy("A new list"),
+    )
+    new_list = forms.CharField(
+        label=gettext_lazy("Name of the new list"),
+        required=False,
+        max_length=ContactList._meta.get_field("name").max_length,
+    )
+
+    def __init__(self, *args: Any, lists: QuerySet[ContactList], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["list"]
+        assert isinstance(choice, forms.ModelChoiceField)
+        choice.queryset = lists
+
+    def clean_file(self) -> "UploadedFile[bytes]":
+        file: UploadedFile[bytes] = self.cleaned_data["file"]
+        size = file.size or 0
+        if size > settings.CONTACT_FILE_MAX_BYTES:
+            raise ValidationError(
+                _("The file has %(size)s; at most %(most)s are taken. Split it.")
+                % {"size": filesizeformat(size), "most": filesizeformat(settings.CONTACT_FILE_MAX_BYTES)}
+            )
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not cleaned.get("list") and not cleaned.get("new_list") and "new_list" not in self.errors:
+            self.add_error("new_list", _("Choose a list, or name the new one."))
+        if cleaned.get("list") and cleaned.get("new_list"):
+            self.add_error("new_list", _("Choose a list or name a new one, not both."))
+        return cleaned
+
+    def into(self) -> ContactList:
+        """The list to import into; a name that a list has already means that list."""
+        chosen: ContactList | None = self.cleaned_data["list"]
+        return chosen or ContactList.objects.get_or_create(name=self.cleaned_data["new_list"])[0]

@@ -1,0 +1,196 @@
+"""The portal: campaigns, contacts and imports of the agency that the visitor has signed in to."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db import connection, transaction
+from django.db.models import Count, Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from campaigns import access, actions, intake, summaries
+from campaigns.forms import CampaignForm, UploadForm
+from campaigns.models import Campaign, Intake, Verdict
+from campaigns.progress import progress
+from providers.senders import routes
+from tenants import context
+
+CAMPAIGNS_PER_PAGE = 20
+ROWS_PER_PAGE = 50
+LATEST_IMPORTS = 50
+
+
+@login_required
+@require_GET
+def campaign_list(request: HttpRequest) -> HttpResponse:
+    """All campaigns, the newest first."""
+    page = Paginator(access.campaigns_for(request.user), CAMPAIGNS_PER_PAGE).get_page(request.GET.get("page"))
+    page.object_list = summaries.summaries(page.object_list)  # type: ignore[assignment]
+    return render(request, "campaigns/campaign_list.html", {"campaigns": page})
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_new(request: HttpRequest) -> HttpResponse:
+    """Write a campaign; it is saved as a draft."""
+    form = CampaignForm(
+        request.POST or None,
+        lists=access.lists_for(request.user),
+        accounts=routes.plannable(context.current_agency(), now=timezone.now()),
+    )
+    if form.is_valid():
+        campaign = form.save()
+        messages.success(request, _("“%(name)s” is saved as a draft.") % {"name": campaign.name})
+        return redirect("campaigns:detail", campaign.pk)
+    return render(request, "campaigns/campaign_form.html", {"form": form})
+
+
+@login_required
+@require_GET
+def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
+    """One campaign, live."""
+    return render(request, "campaigns/campaign_detail.html", _live(request, id))
+
+
+@login_required
+@require_GET
+def campaign_progress(request: HttpRequest, id: int) -> HttpResponse:
+    """The part of a campaign's page that is polled."""
+    return render(request, "campaigns/_progress.html", _live(request, id))
+
+
+@login_required
+@require_POST
+def campaign_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
+    """Launch, pause, resume or cancel a campaign."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    if action not in actions.ACTIONS:
+        raise Http404
+    try:
+        messages.success(request, actions.take(action, campaign, now=timezone.now()))
+    except actions.ActionRefusedError as refused:
+        for problem in refused.problems:
+            messages.error(request, problem)
+    return redirect("campaigns:detail", campaign.pk)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def contacts(request: HttpRequest) -> HttpResponse:
+    """The lists, the latest imports, and the way in for a file."""
+    lists = access.lists_for(request.user)
+    form = UploadForm(request.POST or None, request.FILES or None, lists=lists)
+    if form.is_valid():
+        try:
+            done = _import(form)
+        except intake.IntakeRefused as refused:
+            form.add_error("file", str(refused))
+        else:
+            messages.success(request, _taken(done))
+            return redirect("campaigns:import", done.pk)
+    found = {
+        "form": form,
+        "lists": lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))),
+        "imports": [import_summary(one) for one in access.intakes_for(request.user)[:LATEST_IMPORTS]],
+    }
+    return render(request, "campaigns/contact_lists.html", found)
+
+
+@login_required
+@require_GET
+def import_detail(request: HttpRequest, id: int) -> HttpResponse:
+    """What became of a file, and each row that was not taken."""
+    found = get_object_or_404(access.intakes_for(request.user), pk=id)
+    rejected = Paginator(access.rejected_rows_for(request.user, found), ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "campaigns/import_detail.html",
+        {
+            "intake": found,
+            "reasons": [
+                {"code": code, "label": Verdict(code).label, "count": count}
+                for code, count in intake.rejected_counts(found).items()
+            ],
+            "rejected": rejected,
+            "download_url": reverse("campaigns:rejected", args=[found.pk]),
+        },
+    )
+
+
+@login_required
+@require_GET
+def import_rejected(request: HttpRequest, id: int) -> HttpResponseBase:
+    """The rejected rows of a file as CSV."""
+    found = get_object_or_404(access.intakes_for(request.user), pk=id)
+    name = f"{Path(found.file_name).stem}-rejected.csv"
+    return StreamingHttpResponse(
+        intake.rejected_csv(found),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": str(content_disposition_header(True, name))},
+    )
+
+
+def import_summary(found: Intake) -> dict[str, Any]:
+    """An import as one line of a page; its list must be loaded with it."""
+    return {
+        "file_name": found.file_name,
+        "list_name": found.list.name,
+        "rows": found.rows,
+        "accepted": found.accepted,
+        "rejected": found.rejected,
+        "created_at": found.created_at,
+        "url": reverse("campaigns:import", args=[found.pk]),
+    }
+
+
+def _live(request: HttpRequest, id: int) -> dict[str, Any]:
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    return {
+        "campaign": summaries.of(campaign),
+        "report": progress(campaign, now=timezone.now()),
+        "actions": list(_buttons(campaign)),
+    }
+
+
+def _buttons(campaign: Campaign) -> Iterable[dict[str, Any]]:
+    for action in actions.offered(campaign):
+        yield {
+            "name": action.name,
+            "label": action.label,
+            "style": action.style,
+            "confirm": action.confirm,
+            "url": reverse("campaigns:act", args=[campaign.pk, action.name]),
+        }
+
+
+def _import(form: UploadForm) -> Intake:
+    """Take the file in, for as long as that takes: the web's limit on a statement is for pages."""
+    file = form.cleaned_data["file"]
+    refused: intake.IntakeRefused
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        try:
+            return intake.import_file(file.file, file_name=file.name, into=form.into(), now=timezone.now())
+        except intake.IntakeRefused as error:
+            # Leave the transaction in good order, so that what was refused is remembered.
+            refused = error
+    raise refused
+
+
+def _taken(done: Intake) -> str:
+    if done.rejected:
+        text = _(
+            "%(accepted)d of %(rows)d rows were taken into “%(list)s”; the others are below, each with its reason."
+        )
+    else:
+        text = _("All %(rows)d rows were taken into “%(list)s”.")
+    return text % {"accepted": done.accepted, "rows": done.rows, "list": done.list}

@@ -1,0 +1,26 @@
+"""The API of an agency's host, below /api/v1/. In a file of its own: DRF's views load `outreach.api` as they load."""
+
+from typing import Any
+
+from django.urls import include, path, re_path
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import APIView
+
+from campaigns.api import CampaignViewSet
+
+
+class Nowhere(APIView):
+    """Any other address: a 404 in the API's own shape."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound
+
+
+router = SimpleRouter()
+router.register("campaigns", CampaignViewSet, basename="campaign")
+
+app_name = "api"
+urlpatterns = [path("", include(router.urls)), re_path("", Nowhere.as_view())]

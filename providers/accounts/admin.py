@@ -1,0 +1,249 @@
+"""Accounts, allotments and the ledger, on the operator's site."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget, UnfoldBooleanWidget
+
+from providers.accounts import adapters, health
+from providers.accounts.errors import AccountMisconfigured
+from providers.accounts.ledger import utc_day
+from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period, TrafficClass
+from tenants import sites
+from tenants.context import PUBLIC
+from tenants.models import Agency
+
+# Every credential that some kind of account has, with the kinds that have it.
+CREDENTIALS: dict[str, list[str]] = {}
+for _kind in adapters.KINDS.values():
+    for _credential in (*_kind.required, *_kind.optional):
+        CREDENTIALS.setdefault(_credential, []).append(_kind.label)
+
+
+class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An account whose credentials are written and never read: their fields are always empty, and empty keeps.
+
+    What an adapter would refuse, it refuses with the name of the setting.
+    """
+
+    traffic_classes = forms.MultipleChoiceField(
+        label=gettext_lazy("meant for"),
+        choices=TrafficClass.choices,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("Other classes use this account only as failover."),
+    )
+    forget = forms.BooleanField(
+        label=gettext_lazy("forget the stored credentials"), required=False, widget=UnfoldBooleanWidget
+    )
+
+    class Meta:
+        model = Account
+        fields = (
+            "name",
+            "kind",
+            "owner",
+            "enabled",
+            "options",
+            "traffic_classes",
+            "priority",
+            "sender_limit",
+            "per_day",
+            "per_month",
+            "monthly_price",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in CREDENTIALS:
+            if (field := self.fields.get(name)) is not None and self.instance.credentials.get(name):
+                field.help_text = _("Stored. Empty keeps it.")
+
+    def clean_options(self) -> dict[str, Any]:
+        options = self.cleaned_data["options"]
+        if not isinstance(options or {}, dict):
+            raise ValidationError(_('Write the options as an object, such as {"host": "mail.example.com"}.'))
+        return options or {}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        kept = {} if cleaned.get("forget") else self.instance.credentials
+        entered = {name: cleaned[name] for name in CREDENTIALS if cleaned.get(name)}
+        kind = cleaned.get("kind") or self.instance.kind
+        if kind and "options" in cleaned:
+            self.instance.credentials = {**kept, **entered}
+            try:
+                adapters.open(kind, self.instance.credentials, cleaned["options"]).close()
+            except AccountMisconfigured as error:
+                self._refuse(error)
+        return cleaned
+
+    def _refuse(self, error: AccountMisconfigured) -> None:
+        text = f"{error.setting} {error.detail}"
+        # An account that is not in use may wait for its key.
+        missing = error.setting in CREDENTIALS and not self.cleaned_data.get(error.setting)
+        if missing and not self.cleaned_data.get("enabled"):
+            return
+        self.add_error(error.setting if error.setting in self.fields else "options", text)
+
+
+for _name, _labels in CREDENTIALS.items():
+    _field = forms.CharField(
+        label=_name.replace("_", " "),
+        required=False,
+        strip=True,
+        help_text=", ".join(_labels),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+    AccountForm.base_fields[_name] = AccountForm.declared_fields[_name] = _field
+
+
+class AllotmentInline(TabularInline):  # type: ignore[misc]
+    """Who may use the account, and how much of it."""
+
+    model = Allotment
+    extra = 0
+    fields = ("agency", "senders", "per_day", "per_month")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "agency":
+            kwargs["queryset"] = Agency.objects.exclude(schema_name=PUBLIC)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class AccountAdmin(ModelAdmin):  # type: ignore[misc]
+    """Accounts are switched off, never deleted: every mail that went through one names it."""
+
+    form = AccountForm
+    list_display = ("name", "kind", "condition", "used_today", "sender_limit", "monthly_price", "priority", "enabled")
+    list_filter = ("kind", "enabled")
+    list_select_related = ("health",)
+    search_fields = ("name",)
+    actions = ("try_again",)
+    inlines = (AllotmentInline,)
+    compressed_fields = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        today = LedgerRow.objects.filter(
+            account=OuterRef("pk"), agency=None, period=Period.DAY, starts=utc_day(timezone.now())
+        )
+        found: QuerySet[Account] = super().get_queryset(request)
+        return found.annotate(used=Subquery(today.values("used")[:1]))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Account | None = None) -> list[tuple[Any, dict[str, Any]]]:
+        kind = adapters.KINDS.get(obj.kind) if obj else None
+        names = [*kind.required, *kind.optional] if kind else list(CREDENTIALS)
+        hint = _("Fill in those of the kind. They are stored encrypted and never shown again.")
+        return [
+            (None, {"fields": [("name", "kind"), ("owner", "enabled")]}),
+            (
+                _("Credentials"),
+                {"fields": [*names, *(["forget"] if obj else []), "options"], "description": hint},
+            ),
+            (_("Routing"), {"fields": ["traffic_classes", "priority"]}),
+            (_("Limits and price"), {"fields": ["sender_limit", ("per_day", "per_month"), "monthly_price"]}),
+            *([(_("Health"), {"fields": ["condition", "trouble", "used_today", "created_at"]})] if obj else []),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
+        shown = ("condition", "trouble", "used_today", "created_at")
+        return ("kind", "owner", *shown) if obj else shown
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "owner":
+            kwargs["queryset"] = Agency.objects.exclude(schema_name=PUBLIC)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
+        return False
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("health"),
+        label={"healthy": "success", "pause": "warning", "blocked": "danger", "off": "info"},
+    )
+    def condition(self, account: Account) -> tuple[str, str]:
+        if not account.enabled:
+            return "off", _("Not in use")
+        state = _health(account)
+        if state.blocked:
+            return "blocked", _("Blocked")
+        return ("healthy", _("Ready")) if state.open(timezone.now()) else ("pause", _("Tried again shortly"))
+
+    @admin.display(description=gettext_lazy("last trouble"), empty_value="—")
+    def trouble(self, account: Account) -> str:
+        return _health(account).detail
+
+    @admin.display(description=gettext_lazy("used today (UTC)"), ordering="used")
+    def used_today(self, account: Account) -> str:
+        used = getattr(account, "used", None) or 0
+        return f"{number_format(used, force_grouping=True)} / {number_format(account.per_day, force_grouping=True)}"
+
+    @admin.action(description=gettext_lazy("Try the account again"), permissions=["change"])
+    def try_again(self, request: HttpRequest, accounts: QuerySet[Account]) -> None:
+        for account in accounts:
+            health.reopen(account.pk, now=timezone.now())
+            self.message_user(request, _("%(account)s is tried again.") % {"account": account}, messages.SUCCESS)
+
+
+class AllotmentAdmin(ModelAdmin):  # type: ignore[misc]
+    """What each agency may use of each account."""
+
+    list_display = ("account", "agency", "senders", "per_day", "per_month")
+    list_filter = ("account", ("agency", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("account", "agency")
+    search_fields = ("account__name", "agency__name", "agency__slug")
+    ordering = ("agency__name", "account__priority", "account_id")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Allotment | None = None) -> tuple[str, ...]:
+        return ("account", "agency") if obj else ()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "agency":
+            kwargs["queryset"] = Agency.objects.exclude(schema_name=PUBLIC)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class LedgerAdmin(ModelAdmin):  # type: ignore[misc]
+    """What was used, day by day and month by month. Only sending writes it."""
+
+    list_display = ("starts", "period", "account", "whose", "used", "allowed")
+    list_filter = ("period", "account", ("agency", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("account", "agency")
+    date_hierarchy = "starts"
+    ordering = ("-starts", "account_id", F("agency_id").asc(nulls_first=True), "period")
+    show_full_result_count = False
+
+    @admin.display(description=gettext_lazy("agency"), ordering="agency__name")
+    def whose(self, row: LedgerRow) -> str:
+        return row.agency.name if row.agency else _("all")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: LedgerRow | None = None) -> bool:
+        return False
+
+    has_delete_permission = has_change_permission
+
+
+def _health(account: Account) -> Health:
+    """What is known about the account; a new one is healthy."""
+    try:
+        return account.health
+    except Health.DoesNotExist:
+        return Health(account=account)
+
+
+sites.operator.register(Account, AccountAdmin)
+sites.operator.register(Allotment, AllotmentAdmin)
+sites.operator.register(LedgerRow, LedgerAdmin)
