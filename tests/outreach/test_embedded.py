@@ -50,8 +50,22 @@ def folder() -> Iterator[Path]:
     made.chmod(0o755)
     yield made
     for pid_file in made.rglob("postmaster.pid"):
+        pid = int(pid_file.read_text().split()[0])
         with suppress(ProcessLookupError):
-            os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+            os.kill(pid, signal.SIGQUIT)
+        gone(pid)
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Path]:
+    """A running server that the tests only look at."""
+    made = Path(tempfile.mkdtemp())
+    made.chmod(0o755)
+    server = embedded.Server(made)
+    server.start()
+    yield made
+    server.release()
     shutil.rmtree(made)
 
 
@@ -139,6 +153,10 @@ def kill_at_once(var: Path, *, with_children: bool) -> None:
     pid = postmaster(var)
     for victim in [pid, *(children(pid) if with_children else [])]:
         os.kill(victim, signal.SIGKILL)
+    gone(pid)
+
+
+def gone(pid: int) -> None:
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}/cwd").exists():
         assert time.monotonic() < deadline
@@ -295,34 +313,31 @@ def test_a_checkout_may_have_any_name(folder: Path, name: str) -> None:
     assert not is_up(var)
 
 
-def test_it_is_durable_and_reached_by_its_socket_only(used_var: Path, server: embedded.Server) -> None:
-    server.start()
+def test_it_is_durable_and_reached_by_its_socket_only(shared: Path) -> None:
     names = ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
-    shown = {name: query(used_var, f"SHOW {name}")[0][0] for name in names}
+    shown = {name: query(shared, f"SHOW {name}")[0][0] for name in names}
     assert shown == {
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
         "listen_addresses": "",
     }
-    assert (used_var / "postgres").stat().st_mode & 0o077 == 0
-    assert (used_var / "postgres.log").stat().st_mode & 0o077 == 0
+    assert (shared / "postgres").stat().st_mode & 0o077 == 0
+    assert (shared / "postgres.log").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the open ports are read from /proc")
-def test_it_opens_no_port(used_var: Path, server: embedded.Server) -> None:
-    server.start()
+def test_it_opens_no_port(shared: Path) -> None:
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
     ports = {line.split()[9] for table in tables if table.exists() for line in table.read_text().splitlines()[1:]}
-    held = [os.readlink(fd) for fd in Path(f"/proc/{postmaster(used_var)}/fd").iterdir()]
+    held = [os.readlink(fd) for fd in Path(f"/proc/{postmaster(shared)}/fd").iterdir()]
     sockets = {name.removeprefix("socket:[").removesuffix("]") for name in held if name.startswith("socket:")}
     assert sockets
     assert not sockets & ports
 
 
-def test_it_knows_cyrillic_letters(used_var: Path, server: embedded.Server) -> None:
-    server.start()
-    assert query(used_var, "SELECT lower('ПОЛЗА'), 'ПОЛЗА' ILIKE 'полза'") == [("полза", True)]
+def test_it_knows_cyrillic_letters(shared: Path) -> None:
+    assert query(shared, "SELECT lower('ПОЛЗА'), 'ПОЛЗА' ILIKE 'полза'") == [("полза", True)]
 
 
 def test_a_first_start_that_was_cut_off_is_made_anew(var: Path, server: embedded.Server) -> None:
