@@ -64,10 +64,12 @@ def parse(subject: str, html: str, text: str) -> Texts:
 
     Raises NotRenderedError that names the part and the line.
     """
+    # The HTML before what is made from it: a fault is named where it was written.
+    parsed = _parse(_html, html, "HTML") if html else None
     return Texts(
         _parse(_plain, subject, _("subject")),
         _parse(_plain, text or get_text(html, _links_shown).strip() + "\n", _("plain text")),
-        _parse(_html, html, "HTML") if html else None,
+        parsed,
     )
 
 
