@@ -55,8 +55,16 @@ class Decision:
 
 
 def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent: bool) -> Decision:
-    """What to do after this error. `confirmations` were tried already; `idempotent`: the provider honours our key."""
+    """What to do after this error. `confirmations` were tried already; `idempotent`: the provider honours our key.
+
+    Once a first answer was lost, no later refusal proves that the first attempt was refused too: only a yes ends the
+    doubt.
+    """
     match error:
+        case _ if confirmations >= CONFIRMATIONS:
+            return Decision(Verb.DOUBT, Reason.IN_DOUBT)
+        case _ if confirmations:
+            return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
         case NotAccepted():
             return Decision(Verb.FAIL_OVER, Reason.ACCOUNTS_REFUSED, Trouble.REFUSED)
         case AccountBlocked():
@@ -71,7 +79,5 @@ def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent
             return Decision(Verb.FAIL, Reason.RECIPIENT_REFUSED, suppress=error.hard)
         case MessageRefused():
             return Decision(Verb.FAIL, Reason.MESSAGE_REFUSED)
-        case _ if idempotent and confirmations < CONFIRMATIONS:
-            return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
         case _:
-            return Decision(Verb.DOUBT, Reason.IN_DOUBT)
+            return Decision(Verb.CONFIRM if idempotent else Verb.DOUBT, Reason.IN_DOUBT)

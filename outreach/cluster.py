@@ -161,10 +161,11 @@ class Machine:
 
 def die_with_parent() -> None:
     """Let this process and every one it forks end when its parent does, so that nothing works on unsupervised."""
-    _arm()
-    os.register_at_fork(after_in_child=_arm)
+    end_with_parent()
+    os.register_at_fork(after_in_child=end_with_parent)
 
 
-def _arm() -> None:
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends; what it forks is not covered."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

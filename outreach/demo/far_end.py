@@ -12,6 +12,8 @@ from typing import Any
 
 from django.conf import settings
 
+from outreach.cluster import end_with_parent
+
 
 class NoSandboxError(RuntimeError):
     """The sandbox did not start; the message is its own."""
@@ -39,7 +41,13 @@ def running(faults: Sequence[str]) -> Iterator[FarEnd]:
     for fault in faults:
         command += ["--fault", fault]
     process = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=end_with_parent,  # safe: the demo has no threads at this point
     )
     try:
         assert process.stdout is not None

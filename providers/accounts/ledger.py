@@ -178,6 +178,7 @@ def _add(account_id: int, agency_id: int, day: date, count: int, bounds: Iterabl
                 account=account_id, agency=bound.agency_id, period=bound.period, starts=bound.starts
             ).update(
                 used=F("used") + count,
-                # A limit changed by the operator takes effect here, but never below what is used already.
-                allowed=Greatest(F("used") + count, bound.allowed),
+                # A limit changed by the operator takes effect here, but never below what is used already. The
+                # CHECK compares it with what is used after this: it refuses what the lock should have prevented.
+                allowed=Greatest(F("used"), bound.allowed),
             )

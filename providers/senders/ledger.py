@@ -140,7 +140,7 @@ FOR UPDATE OF d
 """
 _SPEND_DOMAINS = """
 UPDATE senders_domainday d
-SET used = d.used + n.count, allowed = GREATEST(d.used + n.count, g.per_day)
+SET used = d.used + n.count, allowed = GREATEST(d.used, g.per_day)
 FROM unnest(%s::bigint[], %s::int[]) AS n (domain_id, count)
 JOIN senders_senderdomain g ON g.id = n.domain_id
 WHERE d.domain_id = n.domain_id AND d.day = %s
@@ -148,7 +148,7 @@ WHERE d.domain_id = n.domain_id AND d.day = %s
 _SPEND_SENDERS = """
 INSERT INTO senders_senderday AS d (sender_id, day, allowed, used)
 SELECT n.sender_id, %s, n.per_day, n.count FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS n (sender_id, per_day, count)
-ON CONFLICT (sender_id, day) DO UPDATE SET used = d.used + EXCLUDED.used, allowed = EXCLUDED.allowed
+ON CONFLICT (sender_id, day) DO UPDATE SET used = d.used + EXCLUDED.used, allowed = GREATEST(d.used, EXCLUDED.allowed)
 """
 _TURN_ROTATION = "UPDATE senders_sender SET used_at = %s WHERE id = ANY(%s)"
 _ROOM = """

@@ -1,0 +1,99 @@
+"""P2: many real processes race for the last mails of every quota, and none is ever oversold."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import pytest
+from django.db import connection
+
+from campaigns import audit, launch
+from providers.accounts.models import Account, LedgerRow
+from providers.senders.models import DomainDay, SenderDay, SenderDomain
+from tenants import context
+from tenants.models import Agency
+from tests import processes, stage
+from tests.stage import NOON
+
+RACERS = 6
+CHECK = "account_used_within_allowed"
+
+
+def race(agencies: Sequence[Agency], account: Account, *mode: str) -> int:
+    """Start racers of each agency in turn, let them go together, return how many mails they claimed in all."""
+    racers = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.concurrency.racer"),
+                *(agencies[number % len(agencies)].schema_name, str(account.pk), *mode),
+            ],
+            cwd=processes.ROOT,
+            env=processes.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(RACERS)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        return sum(int(racer.communicate(timeout=60)[0]) for racer in racers)
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+
+
+def test_the_last_mails_of_an_account_go_to_nobody_twice(committed: dict[str, Agency]) -> None:
+    accounts = stage.accounts(smtp={"per_day": 50})
+    queue_for(committed, accounts["smtp"])
+    assert race(list(committed.values()), accounts["smtp"]) == 50
+    assert LedgerRow.objects.get(agency=None, account=accounts["smtp"]).used == 50
+    assert audit.audit_quota().drifts == []
+
+
+def queue_for(agencies: dict[str, Agency], account: Account) -> None:
+    """Both agencies have more to send than the account allows, through senders of their own."""
+    for agency in agencies.values():
+        stage.allot(agency, account, senders=60, domains=3)
+        with context.entered(agency):
+            launch.launch(stage.campaign(stage.contact_list("a", 200)), now=NOON)
+
+
+def test_senders_and_domains_keep_their_limits_too(committed: dict[str, Agency]) -> None:
+    accounts = stage.accounts()
+    agency = committed["alpha"]
+    stage.allot(agency, accounts["smtp"], senders=12, per_day=5, domains=3)
+    with context.entered(agency):
+        SenderDomain.objects.filter(name="smtp0.alpha.example").update(per_day=11)
+        launch.launch(stage.campaign(stage.contact_list("a", 200)), now=NOON)
+    # Two domains of four senders with five mails each, and one that is capped at eleven.
+    assert race([agency], accounts["smtp"]) == 20 + 20 + 11
+    with context.entered(agency):
+        assert max(SenderDay.objects.values_list("used", flat=True)) == 5
+        assert sorted(DomainDay.objects.values_list("used", flat=True)) == [11, 20, 20]
+    assert audit.audit_quota().drifts == []
+
+
+@pytest.fixture
+def without_check(committed: dict[str, Agency]) -> Iterator[None]:
+    """The database's own guard taken out as well."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE accounts_ledgerrow DROP CONSTRAINT {CHECK}")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE accounts_ledgerrow")
+        cursor.execute(f"ALTER TABLE accounts_ledgerrow ADD CONSTRAINT {CHECK} CHECK (used <= allowed)")
+
+
+def test_the_same_race_oversells_without_the_lock(committed: dict[str, Agency], without_check: None) -> None:
+    accounts = stage.accounts(smtp={"per_day": 50})
+    queue_for(committed, accounts["smtp"])
+    assert race(list(committed.values()), accounts["smtp"], "unlocked") > 50
+    assert audit.audit_quota().drifts
