@@ -1,0 +1,122 @@
+"""Real django-q2 clusters under the machine's watch."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from campaigns import control, jobs, launch, progress
+from campaigns.models import Campaign
+from outreach import heartbeat, schedules
+from outreach.cluster import Machine
+from providers.sandbox.service import Sandbox
+from tenants import context
+from tenants.jobs import enqueue
+from tenants.models import Agency
+from tests import processes, stage
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def machine(committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch, settings: object) -> Iterator[Machine]:
+    """Two clusters of one worker on the test database, watched closely."""
+    for name, value in processes.environment().items():
+        monkeypatch.setenv(name, value)
+    settings.CANARY_EVERY_SECONDS = 1  # type: ignore[attr-defined]
+    settings.FROZEN_AFTER_SECONDS = 12  # type: ignore[attr-defined]
+    with Machine(None, clusters=2, workers=1, stop_seconds=20) as running:
+        yield running
+
+
+def watched(machine: Machine, done: Callable[[], bool], seconds: float = 60) -> bool:
+    """Let the machine look after itself until something is so; return whether it became so in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        machine.look_after()
+        if done():
+            return True
+        time.sleep(0.3)
+    return False
+
+
+def beating(machine: Machine) -> bool:
+    """Whether every cluster has run a job lately."""
+    return len(heartbeat.seen([child.name for child in machine.children])) == len(machine.children)
+
+
+def campaign_for(agency: Agency, count: int) -> Campaign:
+    with context.entered(agency):
+        campaign = stage.campaign(stage.contact_list(agency.slug, count), distribution="even")
+        launch.launch(campaign, now=timezone.now())
+    return campaign
+
+
+def finished(agency: Agency, campaign: Campaign) -> bool:
+    with context.entered(agency):
+        control.finish_done(now=timezone.now())
+        campaign.refresh_from_db()
+        return campaign.status == Campaign.Status.FINISHED
+
+
+def test_workers_send_for_both_agencies_and_a_lost_queue_costs_only_time(
+    machine: Machine, committed: dict[str, Agency], sandbox: Sandbox
+) -> None:
+    accounts = stage.accounts(sandbox)
+    campaigns = {}
+    for slug, agency in committed.items():
+        stage.allot(agency, *accounts.values(), senders=20)
+        campaigns[slug] = campaign_for(agency, 90 if slug == "alpha" else 30)
+        with context.entered(agency):
+            jobs.ring()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE django_q_ormq, django_q_schedule, django_q_task")
+    machine._planned_at = 0.0
+    machine.look_after()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_q_schedule")
+        assert cursor.fetchone()[0] == len(schedules.SCHEDULES)
+    # The schedule rings within a minute; the test does not wait for it.
+    enqueue(jobs.tick)
+    assert watched(machine, lambda: all(finished(committed[slug], one) for slug, one in campaigns.items()))
+    for slug, campaign in campaigns.items():
+        with context.entered(committed[slug]):
+            report = progress.progress(campaign, now=timezone.now())
+            assert report.sent == report.total
+    seen = sandbox.snapshot()
+    assert (seen["distinct_recipients"], seen["duplicates"]) == (120, 0)
+
+
+def test_a_frozen_cluster_is_replaced(machine: Machine) -> None:
+    assert watched(machine, lambda: beating(machine))
+    victim = machine.children[0]
+    assert victim.process is not None
+    old = victim.process.pid
+    # Frozen, not dead: every process of the group is still there.
+    os.killpg(old, signal.SIGSTOP)
+    assert watched(machine, lambda: victim.process is not None and victim.process.pid != old)
+    assert not psutil.pid_exists(old)
+    assert watched(machine, lambda: beating(machine))
+
+
+def test_no_worker_outlives_its_machine(machine: Machine) -> None:
+    assert watched(machine, lambda: beating(machine))
+    child = machine.children[0]
+    assert child.process is not None
+    family = [psutil.Process(child.process.pid), *psutil.Process(child.process.pid).children(recursive=True)]
+    assert len(family) >= 4
+    child.process.kill()
+    child.process.wait()
+    _gone, alive = psutil.wait_procs(family[1:], timeout=10)
+    assert alive == []
