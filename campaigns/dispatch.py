@@ -1,11 +1,11 @@
 """Sends what an agency may send now through one account: claim with quota, render, hand over, settle.
 
-    drain ─► claim_batch   one short transaction: senders, messages, quota
-          ─► prepare       render; what cannot be rendered is held
-          ─► begin         the mark before the wire; suppressed or paused since? then it does not go
-          ─► Lines.send    no transaction open
-          ─► settle        one verb of lifecycle per outcome
-          ─► relieve       what the account cannot send now finds another way
+drain ─► claim_batch   one short transaction: senders, messages, quota
+      ─► prepare       render; what cannot be rendered is held
+      ─► begin         the mark before the wire; suppressed or paused since? then it does not go
+      ─► Lines.send    no transaction open
+      ─► settle        one verb of lifecycle per outcome
+      ─► relieve       what the account cannot send now finds another way
 """
 
 import json
@@ -220,7 +220,7 @@ def _send_all(
             return
         state = health.of(allotment.account_id)
         if not state.open(now):
-            if state.blocked or health.broken(state) or state.closed_until is None or state.closed_until - now > SHORT_PAUSE:
+            if health.broken(state) or state.closed_until is None or state.closed_until - now > SHORT_PAUSE:
                 return
             time.sleep(min(state.closed_until - now, until - now).total_seconds())
             continue

@@ -75,7 +75,7 @@ def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
                     % {"step": step.position, "unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
                 )
                 continue
-            rendering.render(texts, {name: "x" for name in known})
+            rendering.render(texts, dict.fromkeys(known, "x"))
         except rendering.NotRenderedError as error:
             problems.append(_("Step %(step)d: %(why)s") % {"step": step.position, "why": error})
     return problems
@@ -90,7 +90,7 @@ def _attributes(campaign: Campaign) -> set[str]:
 def _enroll(campaign: Campaign) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_ENROLL, [campaign.pk, campaign.list_id])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:

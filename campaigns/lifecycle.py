@@ -69,7 +69,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
                 "lasts": [edge[2] for edge in edges],
             },
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, lease: timedelta) -> None:
@@ -152,7 +152,9 @@ def release(messages: Sequence[Claimed]) -> None:
 def hold(message: Claimed, reason: Reason, detail: str) -> None:
     """Surely not sent, and not to be tried until a person changes something."""
     _return(
-        [message], "status = 'held', reason = %(reason)s, detail = %(detail)s", {"reason": reason, "detail": detail[:300]}
+        [message],
+        "status = 'held', reason = %(reason)s, detail = %(detail)s",
+        {"reason": reason, "detail": detail[:300]},
     )
 
 
@@ -176,7 +178,8 @@ def stop(messages: Sequence[Claimed]) -> None:
     if not messages:
         return
     with connection.cursor() as cursor:
-        cursor.execute(_MUST_NOT_GO, [[message.id for message in messages]])
+        ids = [message.id for message in messages]
+        cursor.execute(_MUST_NOT_GO, [Reason.CAMPAIGN_CANCELLED, Reason.SUPPRESSED, ids])
         forbidden = dict(cursor.fetchall())
     for reason in set(forbidden.values()):
         _return(
@@ -191,21 +194,21 @@ def cancel(campaign: Campaign) -> int:
     """Everything of this campaign that is not in a worker's hands will not be sent; return how much that is."""
     with connection.cursor() as cursor:
         cursor.execute(_CANCEL, [Reason.CAMPAIGN_CANCELLED, campaign.pk])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def move(account_id: int, to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
     """Send up to so many due mails of these campaigns through another account; return how many were moved."""
     with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [to_account_id, account_id, campaign_ids, now, to_account_id, at_most])
-        return cursor.rowcount
+        cursor.execute(_MOVE, [to_account_id, account_id, list(campaign_ids), now, to_account_id, at_most])
+        return int(cursor.rowcount)
 
 
 def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, until: datetime, now: datetime) -> int:
     """Try the due mails of these campaigns again at `until`; return how many there were."""
     with connection.cursor() as cursor:
-        cursor.execute(_POSTPONE, [until, reason, account_id, campaign_ids, now])
-        return cursor.rowcount
+        cursor.execute(_POSTPONE, [until, reason, account_id, list(campaign_ids), now])
+        return int(cursor.rowcount)
 
 
 def rescue(*, now: datetime) -> tuple[int, int]:
@@ -223,7 +226,8 @@ def rescue(*, now: datetime) -> tuple[int, int]:
             _return_rows(
                 abandoned,
                 None,
-                "rescues = m.rescues + 1, status = CASE WHEN m.rescues + 1 < %(most)s THEN 'scheduled' ELSE 'held' END, "
+                "rescues = m.rescues + 1, "
+                "status = CASE WHEN m.rescues + 1 < %(most)s THEN 'scheduled' ELSE 'held' END, "
                 "reason = CASE WHEN m.rescues + 1 < %(most)s THEN '' ELSE %(reason)s END",
                 {"most": RESCUES, "reason": Reason.BREAKS_WORKERS},
             )
@@ -260,9 +264,7 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
 
 
 # A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
-# the message is put in doubt, never back into the queue.
-_UNSYNCED = "(SELECT set_config('synchronous_commit', 'off', true)) AS unsynced"
-
+# the message is put in doubt, never back into the queue. Hence `unsynced` in _BEGIN and _SENT.
 _SCHEDULE = """
 INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at)
 SELECT %(campaign)s, %(step)s, e.id, e.contact_id, p.account_id, p.account_id, %(due)s
@@ -282,19 +284,20 @@ SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, l
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND m.status = 'scheduled'
 """
-_BEGIN = f"""
+_BEGIN = """
 UPDATE campaigns_message m SET attempted_at = %s
-FROM campaigns_campaign c, campaigns_contact p, {_UNSYNCED}
+FROM campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = %s AND m.status = 'claimed' AND m.claim = %s
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
   AND NOT EXISTS (
       SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
   )
 """
-_SENT = f"""
+_SENT = """
 UPDATE campaigns_message m
-SET status = 'sent', sent_at = %s, provider_id = %s, reason = '', detail = '', attempts = attempts + 1, lease_until = NULL
-FROM {_UNSYNCED}
+SET status = 'sent', sent_at = %s, provider_id = %s, reason = '', detail = '', attempts = attempts + 1,
+    lease_until = NULL
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = %s AND m.claim = %s AND m.status IN ('claimed', 'unknown')
 """
 _DOUBT = """
@@ -319,18 +322,21 @@ FROM gone JOIN senders_sender s ON s.id = gone.sender_id
 WHERE m.id = gone.id
 RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at
 """
-_MUST_NOT_GO = f"""
-SELECT m.id, CASE WHEN c.status = 'cancelled' THEN '{Reason.CAMPAIGN_CANCELLED.value}' ELSE '{Reason.SUPPRESSED.value}' END
+_MUST_NOT_GO = """
+SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s ELSE %s END
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id
 JOIN campaigns_contact p ON p.id = m.contact_id
 WHERE m.id = ANY(%s) AND (
     c.status = 'cancelled'
-    OR EXISTS (SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2)))
+    OR EXISTS (
+        SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
+    )
 )
 """
 _CANCEL = """
-UPDATE campaigns_message SET status = 'cancelled', reason = %s WHERE campaign_id = %s AND status IN ('scheduled', 'held')
+UPDATE campaigns_message SET status = 'cancelled', reason = %s
+WHERE campaign_id = %s AND status IN ('scheduled', 'held')
 """
 _MOVE = """
 UPDATE campaigns_message SET account_id = %s WHERE id IN (

@@ -50,7 +50,9 @@ class ContactList(AgencyRow):
 class Subscription(AgencyRow):
     """A contact's membership of a list. `intake` is the import that brought it."""
 
-    list = models.ForeignKey(ContactList, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("list"))
+    list = models.ForeignKey(
+        ContactList, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("list")
+    )
     contact = models.ForeignKey(
         Contact, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("contact")
     )
@@ -61,7 +63,9 @@ class Subscription(AgencyRow):
     class Meta:
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
-        constraints = [models.UniqueConstraint(fields=["list", "contact"], name="one_subscription_per_list_and_contact")]
+        constraints = [
+            models.UniqueConstraint(fields=["list", "contact"], name="one_subscription_per_list_and_contact")
+        ]
 
     def __str__(self) -> str:
         return f"{self.contact_id} in {self.list_id}"
@@ -243,9 +247,7 @@ class Enrollment(AgencyRow):
     class Meta:
         verbose_name = _("enrollment")
         verbose_name_plural = _("enrollments")
-        constraints = [
-            models.UniqueConstraint(fields=["campaign", "contact"], name="a_contact_enters_a_campaign_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["campaign", "contact"], name="a_contact_enters_a_campaign_once")]
 
     def __str__(self) -> str:
         return f"{self.contact_id} in {self.campaign_id}"
@@ -317,9 +319,7 @@ class Message(AgencyRow):
             ),
         ]
         indexes = [
-            models.Index(
-                "account", "priority", "due_at", "id", condition=Q(status="scheduled"), name="message_queue"
-            ),
+            models.Index("account", "priority", "due_at", "id", condition=Q(status="scheduled"), name="message_queue"),
             models.Index("lease_until", condition=Q(status="claimed"), name="message_leases"),
             models.Index("campaign", "status", "account", name="message_campaign_status"),
         ]

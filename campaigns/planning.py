@@ -50,7 +50,8 @@ def _by_shares(
     known = {route.name for route in routes}
     if unknown := sorted(set(shares) - known):
         raise PlanRefusedError(
-            f"The shares name accounts that this agency may not use: {', '.join(unknown)}. It may use: {', '.join(sorted(known))}."
+            f"The shares name accounts that this agency may not use: {', '.join(unknown)}. "
+            f"It may use: {', '.join(sorted(known))}."
         )
     if not all(isinstance(share, int | float) and 0 <= share <= 100 for share in shares.values()):
         raise PlanRefusedError("Each share is a percentage from 0 to 100.")

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Reason(models.TextChoices):
-    """One per unsent message: kept on the row where it belongs to the message, derived where it belongs to its account."""
+    """One per unsent message: kept on its row, or derived from the state of its campaign and account."""
 
     IN_QUEUE = "in_queue", _("In the queue, its turn is next")
     NOT_DUE = "not_due", _("Planned for later")

@@ -98,11 +98,15 @@ def fields(email: str, first_name: str, last_name: str, company: str, attributes
 
 def _parse(environment: Environment, source: str, part: str) -> BoundTemplate:
     if len(source) > MAX_SOURCE:
-        raise NotRenderedError(_("The %(part)s is longer than %(limit)d kB.") % {"part": part, "limit": MAX_SOURCE // 1024})
+        raise NotRenderedError(
+            _("The %(part)s is longer than %(limit)d kB.") % {"part": part, "limit": MAX_SOURCE // 1024}
+        )
     try:
         return environment.from_string(source)
     except LiquidError as error:
-        raise NotRenderedError(_("The %(part)s is not valid: %(why)s") % {"part": part, "why": _first_line(error)}) from None
+        raise NotRenderedError(
+            _("The %(part)s is not valid: %(why)s") % {"part": part, "why": _first_line(error)}
+        ) from None
 
 
 def _fill(template: BoundTemplate, contact: Mapping[str, Any], part: str) -> str:

@@ -151,9 +151,7 @@ def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Findings:
     return []
 
 
-def check_server(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any
-) -> Findings:
+def check_server(app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any) -> Findings:
     """The database server, for commands that use one."""
     if not databases:
         return []

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -151,10 +152,8 @@ class Machine:
         if child.process is None:
             return
         # The whole group: workers outlive their parents otherwise and go on unsupervised.
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         child.process.wait()
         child.process = None
 

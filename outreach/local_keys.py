@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from outreach.embedded.place import not_ours
+
 
 def ensure(var: Path) -> dict[str, str]:
     """SECRET_KEY and SECRETS_KEYS of this checkout, made at the first call. Two processes at once get the same ones."""
@@ -24,5 +26,8 @@ def ensure(var: Path) -> dict[str, str]:
         with suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    found: dict[str, str] = json.loads(path.read_text())
+    try:
+        found: dict[str, str] = json.loads(path.read_text())
+    except PermissionError as error:
+        raise SystemExit(not_ours(path)) from error
     return found

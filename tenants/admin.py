@@ -98,9 +98,7 @@ class AgencyAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: Agency | None = None) -> bool:
         return False
 
-    def save_model(
-        self, request: HttpRequest, obj: Agency, form: "forms.ModelForm[Agency]", change: bool
-    ) -> None:
+    def save_model(self, request: HttpRequest, obj: Agency, form: "forms.ModelForm[Agency]", change: bool) -> None:
         if not change:
             obj.schema_name = Agency.schema_for(obj.slug)
         super().save_model(request, obj, form, change)

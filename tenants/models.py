@@ -64,9 +64,7 @@ class Agency(TenantMixin):  # type: ignore[misc]
     language = models.CharField(
         _("language"), max_length=2, default="en", choices=[("en", "English"), ("ru", "Русский")]
     )
-    active = models.BooleanField(
-        _("active"), default=True, help_text=_("Off stops all sending and signing in.")
-    )
+    active = models.BooleanField(_("active"), default=True, help_text=_("Off stops all sending and signing in."))
     ready = models.BooleanField(_("ready"), default=False, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -77,8 +75,7 @@ class Agency(TenantMixin):  # type: ignore[misc]
         verbose_name_plural = _("agencies")
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(schema_name="public")
-                | models.Q(schema_name__regex=r"^a_[a-z][a-z0-9_]{1,30}$"),
+                condition=models.Q(schema_name="public") | models.Q(schema_name__regex=r"^a_[a-z][a-z0-9_]{1,30}$"),
                 name="agency_schema_name_is_ours",
             ),
         ]

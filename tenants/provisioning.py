@@ -53,9 +53,7 @@ def prepare() -> None:
                 domain=host, defaults={"tenant": operator, "is_primary": host == public_host}
             )
             if domain.tenant_id != operator.pk:
-                raise ImproperlyConfigured(
-                    f"PUBLIC_HOST is {host}, which leads to the agency {domain.tenant.slug}."
-                )
+                raise ImproperlyConfigured(f"PUBLIC_HOST is {host}, which leads to the agency {domain.tenant.slug}.")
 
 
 def create_agency(
@@ -145,9 +143,7 @@ def migrate_all() -> None:
                 whole = agency.ready or User.objects.exists()
             Agency.objects.filter(pk=agency.pk).update(ready=whole)
     if failed:
-        raise RuntimeError(
-            f"These agencies could not be brought up to date and are switched off: {', '.join(failed)}"
-        )
+        raise RuntimeError(f"These agencies could not be brought up to date and are switched off: {', '.join(failed)}")
 
 
 def _host(agency: Agency, host: str) -> Domain:
@@ -160,9 +156,7 @@ def _host(agency: Agency, host: str) -> Domain:
         raise ValidationError({"host": error}) from None
     domain = Domain.objects.filter(domain=host).first() or Domain(domain=host)
     if domain.pk and domain.tenant_id != agency.pk:
-        raise ValidationError(
-            {"host": f"The host name {host} leads to another site. Give this agency another one."}
-        )
+        raise ValidationError({"host": f"The host name {host} leads to another site. Give this agency another one."})
     return domain
 
 

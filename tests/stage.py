@@ -47,7 +47,9 @@ def accounts(sandbox: Sandbox | None = None, **changes: dict[str, Any]) -> dict[
     }
 
 
-def allot(agency: Agency, *which: Account, senders: int = 4, per_day: int = 50, domains: int = 2, **limits: Any) -> None:
+def allot(
+    agency: Agency, *which: Account, senders: int = 4, per_day: int = 50, domains: int = 2, **limits: Any
+) -> None:
     """Allot these accounts to the agency, each with senders over domains of its own."""
     for account in which:
         allotment = Allotment.objects.create(account=account, agency=agency, senders=senders, **limits)
@@ -88,5 +90,3 @@ def statuses(campaign: Campaign) -> dict[str, int]:
     for status in campaign.messages.values_list("status", flat=True):
         found[status] = found.get(status, 0) + 1
     return found
-
-

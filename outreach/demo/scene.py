@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import connection, transaction
@@ -108,7 +109,7 @@ def _forget() -> None:
 
 
 def _accounts(far_end: FarEnd) -> list[Account]:
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "resend": {"api_url": far_end.urls["resend"]},
         "sendgrid": {"api_url": far_end.urls["sendgrid"]},
         "smtp": {"host": "127.0.0.1", "port": far_end.ports["smtp"], "security": "none"},

@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,21 +77,25 @@ def _digest(path: Path) -> str:
 def prepare(place: Place, var: Path) -> None:
     """Make the folders. Raises EmbeddedError if they are another user's."""
     try:
-        _make_folders(place, var)
+        _make_open_to_all(var)
+        _make_open_to_all(place.data.parent)
     except PermissionError as error:
-        raise EmbeddedError(_not_ours(Path(error.filename))) from error
+        raise EmbeddedError(not_ours(Path(error.filename))) from error
     if place.data.exists() and place.data.stat().st_uid != place.uid:
-        raise EmbeddedError(_not_ours(place.data))
+        raise EmbeddedError(not_ours(place.data))
 
 
-def _make_folders(place: Place, var: Path) -> None:
-    _make_open_to_all(var)
-    _make_open_to_all(place.data.parent)
-    link = var / "postgres"
-    if link.resolve() != place.data:
-        link.unlink(missing_ok=True)
-        with suppress(FileExistsError):
-            link.symlink_to(place.data)
+def is_linked(place: Place, var: Path) -> bool:
+    """Whether `var/postgres` is the data or leads to them."""
+    return (var / "postgres").resolve() == place.data
+
+
+def link(place: Place, var: Path) -> None:
+    """Let `var/postgres` lead to the data, which begin anew: a `var/` that was removed took its keys along."""
+    if place.data.exists():
+        place.data.rename(place.data.with_name(f"postgres.before-{time.strftime('%Y%m%d-%H%M%S')}"))
+    (var / "postgres").unlink(missing_ok=True)
+    (var / "postgres").symlink_to(place.data)
 
 
 def _make_open_to_all(folder: Path) -> None:
@@ -108,7 +113,7 @@ def open_beside(place: Place, name: str) -> IO[bytes]:
         # The log quotes rows, so it is nobody else's to read.
         file = os.fdopen(os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600), "ab")
     except PermissionError as error:
-        raise EmbeddedError(_not_ours(path)) from error
+        raise EmbeddedError(not_ours(path)) from error
     if is_root():
         os.fchown(file.fileno(), place.uid, place.gid)
     return file
@@ -125,7 +130,8 @@ def own_folder(folder: Path, place: Place) -> None:
         raise EmbeddedError(f"{folder} is not a private folder of the database's user: remove it and try again.")
 
 
-def _not_ours(path: Path) -> str:
+def not_ours(path: Path) -> str:
+    """What to say when a file of `var/` may not be used."""
     while not path.exists():
         path = path.parent
     return (

@@ -18,7 +18,17 @@ from typing import IO
 import psycopg
 
 from outreach.embedded import programs
-from outreach.embedded.place import PORT, EmbeddedError, Place, open_beside, own_folder, place_of, prepare
+from outreach.embedded.place import (
+    PORT,
+    EmbeddedError,
+    Place,
+    is_linked,
+    link,
+    open_beside,
+    own_folder,
+    place_of,
+    prepare,
+)
 
 WAIT_SECONDS = 60
 SETTINGS = {
@@ -51,6 +61,9 @@ class Server:
     def start(self) -> None:
         """Start the server if it does not run, and keep it up until `release`. Raises EmbeddedError."""
         with _deciding(self.var) as place:
+            if not is_linked(place, self.var):
+                _stop(place)
+                link(place, self.var)
             if self._users is None:
                 self._users = open_beside(place, "users")
                 # A program that takes this one's place, as gunicorn does, goes on using the server.

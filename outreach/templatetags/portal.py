@@ -92,11 +92,7 @@ def navigation(context: Context) -> dict[str, Any]:
         "groups": [
             (
                 group.label,
-                [
-                    (item, url, _is_current(url, path))
-                    for item in group.items
-                    for url in [reverse(item.url_name)]
-                ],
+                [(item, url, _is_current(url, path)) for item in group.items for url in [reverse(item.url_name)]],
             )
             for group in NAVIGATION
         ]
@@ -153,9 +149,7 @@ def status_pill(status: object, label: object) -> SafeString:
 
 
 @register.simple_tag
-def progress(
-    value: float | None, label: object, tone: str = "accent", id: object = "", max: float = 100
-) -> SafeString:
+def progress(value: float | None, label: object, tone: str = "accent", id: object = "", max: float = 100) -> SafeString:
     """A bar; `id` keeps it the same bar when htmx swaps it, so that it moves and does not jump."""
     return format_html(
         '<progress class="bar {}" value="{}" max="{}" aria-label="{}"{}></progress>',
@@ -241,9 +235,7 @@ def stepper(current: int, *labels: object) -> dict[str, Any]:
 @register.simple_tag
 def breadcrumbs(*parts: object) -> SafeString:
     """URL and label in turn, and last the label of the page itself."""
-    links = format_html_join(
-        "", '<li><a href="{}">{}</a></li>', zip(parts[:-1:2], parts[1:-1:2], strict=True)
-    )
+    links = format_html_join("", '<li><a href="{}">{}</a></li>', zip(parts[:-1:2], parts[1:-1:2], strict=True))
     return format_html(
         '<nav class="breadcrumbs" aria-label="{}"><ol>{}<li aria-current="page">{}</li></ol></nav>',
         _("Breadcrumbs"),
@@ -280,9 +272,7 @@ def empty_state(content: str, title: object, icon: str = "inbox", tone: str = "n
 @register.simple_block_tag
 def callout(content: str, title: object = "", tone: str = "info") -> str:
     """A note inside a page; tones danger and warning are announced to screen readers."""
-    return render_to_string(
-        "portal/components/callout.html", {"content": content, "title": title, "tone": tone}
-    )
+    return render_to_string("portal/components/callout.html", {"content": content, "title": title, "tone": tone})
 
 
 @register.inclusion_tag("portal/components/skeleton.html")

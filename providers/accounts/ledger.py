@@ -80,7 +80,9 @@ def routes(agency: Agency, *, now: datetime) -> list[Route]:
     """Every account that this agency may use, with what is left of it today, by priority."""
     day = utc_day(now)
     allotments = list(
-        Allotment.objects.filter(Q(account__owner=None) | Q(account__owner=agency), agency=agency, account__enabled=True)
+        Allotment.objects.filter(
+            Q(account__owner=None) | Q(account__owner=agency), agency=agency, account__enabled=True
+        )
         .select_related("account", "account__health")
         .order_by("account__priority", "account_id")
     )

@@ -43,9 +43,7 @@ STRATEGY = (
         Decimal("0.00"),
         10,
     ),
-    Reference(
-        "smtp", "smtp", 400, 5_000, (TrafficClass.BULK, TrafficClass.TESTING), 30, Decimal("0.00"), 10
-    ),
+    Reference("smtp", "smtp", 400, 5_000, (TrafficClass.BULK, TrafficClass.TESTING), 30, Decimal("0.00"), 10),
 )
 SENDER_PER_DAY = 50
 

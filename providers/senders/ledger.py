@@ -108,9 +108,7 @@ def room_today(account_ids: Iterable[int], *, day: date) -> dict[int, int]:
 
 def accounts_with_senders() -> set[int]:
     """Accounts through which at least one active sender may leave."""
-    return set(
-        Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct()
-    )
+    return set(Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct())
 
 
 _LOCK_SENDERS = """
@@ -147,7 +145,8 @@ WHERE d.domain_id = n.domain_id AND d.day = %s
 """
 _SPEND_SENDERS = """
 INSERT INTO senders_senderday AS d (sender_id, day, allowed, used)
-SELECT n.sender_id, %s, n.per_day, n.count FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS n (sender_id, per_day, count)
+SELECT n.sender_id, %s, n.per_day, n.count
+FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS n (sender_id, per_day, count)
 ON CONFLICT (sender_id, day) DO UPDATE SET used = d.used + EXCLUDED.used, allowed = GREATEST(d.used, EXCLUDED.allowed)
 """
 _TURN_ROTATION = "UPDATE senders_sender SET used_at = %s WHERE id = ANY(%s)"

@@ -46,7 +46,9 @@ def check_room(allotment: Allotment, *, adding: int) -> None:
     allowed = min(allotment.senders, account.sender_limit)
     if have + adding > allowed:
         raise ValidationError(
-            _("%(account)s allows this agency %(allowed)d senders; it has %(have)d, so %(adding)d more do not fit. "
-              "Ask the operator for a larger allotment.")
+            _(
+                "%(account)s allows this agency %(allowed)d senders; it has %(have)d, so %(adding)d more do not fit. "
+                "Ask the operator for a larger allotment."
+            )
             % {"account": account.name, "allowed": allowed, "have": have, "adding": adding}
         )

@@ -111,9 +111,7 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc]
         field: forms.ModelChoiceField[Any] = super().formfield_for_foreignkey(db_field, request, **kwargs)
         return field
 
-    def save_model(
-        self, request: HttpRequest, obj: ApiKey, form: "forms.ModelForm[ApiKey]", change: bool
-    ) -> None:
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: "forms.ModelForm[ApiKey]", change: bool) -> None:
         secret = "" if change else keys.renew(obj)
         super().save_model(request, obj, form, change)
         if secret:

@@ -32,9 +32,7 @@ def check(secret: str, *, now: datetime) -> ApiKey | None:
     """The valid key that this text is, in the current schema, or None."""
     alive = Q(expires_at=None) | Q(expires_at__gt=now)
     key = (
-        ApiKey.objects.select_related("user")
-        .filter(alive, prefix=secret[:PREFIX_LENGTH], user__is_active=True)
-        .first()
+        ApiKey.objects.select_related("user").filter(alive, prefix=secret[:PREFIX_LENGTH], user__is_active=True).first()
     )
     if key is None or not hmac.compare_digest(key.digest, _digest(secret)):
         return None

@@ -71,9 +71,7 @@ def test_a_full_account_reroutes_or_waits(
         drain_all(accounts)
         report = progress.progress(campaign, now=NOON)
         assert (report.sent, report.waiting) == (sent, waiting)
-        assert [(one.code, one.count) for one in report.reasons] == (
-            [(Reason.ACCOUNT_DAY_SPENT, 6)] if waiting else []
-        )
+        assert [(one.code, one.count) for one in report.reasons] == ([(Reason.ACCOUNT_DAY_SPENT, 6)] if waiting else [])
     assert LedgerRow.objects.get(account=accounts["sendgrid"], agency=None).used == 4
 
 
@@ -151,7 +149,7 @@ def test_a_draft_with_an_unknown_variable_is_refused_whole(alpha: Agency, beta: 
     stage.allot(alpha, *accounts.values())
     with context.entered(alpha):
         campaign = stage.campaign(stage.contact_list("a", 3), html="<p>{{ first_nmae }} {{ city }}</p>")
-        with pytest.raises(launch.LaunchRefusedError, match="names first_nmae.*Known: city, company, email"):
+        with pytest.raises(launch.LaunchRefusedError, match=r"names first_nmae.*Known: city, company, email"):
             launch.launch(campaign, now=NOON)
         campaign.refresh_from_db()
         assert campaign.status == Campaign.Status.DRAFT

@@ -259,7 +259,13 @@ def test_shares_are_given_by_account_and_must_add_up(
 def test_a_file_is_taken_in_and_its_bad_rows_can_be_read_and_downloaded(
     carols: Visitor, alpha: Agency, beta: Agency
 ) -> None:
-    lines = ["email,first_name", "ann@people.example,Ann", "nobody", "ANN@people.example,Ann again", "bob@people.example,Bob"]
+    lines = [
+        "email,first_name",
+        "ann@people.example,Ann",
+        "nobody",
+        "ANN@people.example,Ann again",
+        "bob@people.example,Bob",
+    ]
     upload = SimpleUploadedFile("people.csv", "\n".join(lines).encode())
 
     page = carols.post("/contacts/", {"file": upload, "new_list": "Spring"}, follow=True)

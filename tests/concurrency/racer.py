@@ -1,4 +1,4 @@
-"""One of many processes that claim from the same queue at once: `python -m tests.concurrency.racer SCHEMA ACCOUNT [unlocked]`.
+"""One of many processes that claim at once: `python -m tests.concurrency.racer SCHEMA ACCOUNT [unlocked]`.
 
 Waits for a line on standard input, claims until nothing is left, and prints how many it got.
 """

@@ -406,11 +406,19 @@ def test_root_keeps_the_data_of_a_private_checkout_where_the_server_can_reach_th
     private = folder / "private"
     private.mkdir(mode=0o700)
     server = embedded.Server(private / "var")
-    for _ in range(2):
-        server.start()
-        assert query(private / "var", "SELECT 1") == [(1,)]
-        server.release()
+    server.start()
+    query(private / "var", "CREATE TABLE kept ()")
+    server.release()
     assert (private / "var" / "postgres").resolve().is_relative_to(state)
+
+    server.start()
+    assert query(private / "var", "SELECT * FROM kept") == []
+    server.release()
+
+    shutil.rmtree(private / "var")
+    server.start()
+    assert query(private / "var", "SELECT to_regclass('kept')") == [(None,)]
+    server.release()
 
 
 @AS_ROOT

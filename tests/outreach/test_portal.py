@@ -67,9 +67,7 @@ def test_a_sparkline_of_equal_points_is_a_line_and_one_of_a_single_point_is_noth
 
 
 def test_a_label_cannot_bring_markup_into_a_component() -> None:
-    html = render(
-        "{% status_pill 'running' label %}{% progress 1 label %}{% badge label %}", label='"><script>'
-    )
+    html = render("{% status_pill 'running' label %}{% progress 1 label %}{% badge label %}", label='"><script>')
 
     assert "<script>" not in html
 

@@ -93,8 +93,13 @@ class Command(BaseCommand):
                 campaign = play.begin(alpha, taken.list, options["overflow"])
             except launch.LaunchRefusedError as refused:
                 raise CommandError("Not launched. " + " ".join(refused.problems)) from refused
-            with _shown(self.console, taken.accepted) as look:
-                report = play.watch(alpha, campaign, lambda report: (look(report), machine.look_after())[0])
+            with _shown(self.console, taken.accepted) as show:
+
+                def look(report: Progress) -> None:
+                    show(report)
+                    machine.look_after()
+
+                report = play.watch(alpha, campaign, look)
             done = play.result(alpha, taken, report, sandbox, time.monotonic() - started)
             self._report(done, report)
             if options["json"]:

@@ -10,6 +10,7 @@ mime            envelope → Django's class or ready bytes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from anymail.exceptions import AnymailConfigurationError
 
@@ -21,6 +22,7 @@ __all__ = ["KINDS", "KindOfAccount", "Wire", "open"]
 
 # Settings of an account that are not for its wire: how many lines a worker may hold open to it.
 _NOT_OURS = frozenset({"connections"})
+_NUMBERS = frozenset({"connections", "port", "mails_per_connection", "connection_seconds"})
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,29 @@ def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any])
             )
         if not isinstance(value, str) or not value.isprintable() or value != value.strip():
             raise AccountMisconfigured(name, "has a space, a line break or another invisible character around or in it")
-    for name in options:
+    for name, value in options.items():
         if name not in wanted.options and name not in _NOT_OURS:
             raise AccountMisconfigured(name, f"is not an option of {wanted.label}; known are {_names(wanted.options)}")
+        if value is not None:
+            _check_value(name, value)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if name in _NUMBERS or name.endswith("_timeout"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise AccountMisconfigured(name, "must be a number greater than 0")
+    elif not isinstance(value, str):
+        raise AccountMisconfigured(name, "must be text in quotes")
+    elif name == "api_url" and not _is_address(value):
+        raise AccountMisconfigured(name, "must be an address such as https://api.example.com/")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -26,9 +26,7 @@ class Command(BaseCommand):
             metavar="PROVIDER=FAULT[:VALUE]",
             help=f"{' | '.join(faults.PROVIDERS)} = {' | '.join(faults.KINDS)}; may be given several times",
         )
-        parser.add_argument(
-            "--json-ready", action="store_true", help="print one JSON line with addresses and keys"
-        )
+        parser.add_argument("--json-ready", action="store_true", help="print one JSON line with addresses and keys")
 
     def handle(self, **options: Any) -> None:
         # Blocked before the thread starts, which inherits it, so that sigwait below gets the signal.

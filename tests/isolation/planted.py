@@ -1,0 +1,86 @@
+"""One of everything that an agency has, each with a mark that must never be seen by another.
+
+Whoever adds a model to an agency's schema adds a sample here, or `test_surfaces` says so.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.db.models import Model
+
+from campaigns.models import (
+    Campaign,
+    Contact,
+    ContactList,
+    Enrollment,
+    Intake,
+    Message,
+    RejectedRow,
+    Step,
+    Subscription,
+    Suppression,
+)
+from providers.accounts.models import Account, Allotment, Health, LedgerRow
+from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain
+from tenants import context
+from tenants.models import Agency
+from tenants.users import keys
+from tenants.users.models import ApiKey, User
+
+MARK = "planted-at-alpha"
+# No other agency's row has such a number, so a page that shows one of these has looked it up here.
+FIRST_ID = 7_000_001
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def plant(agency: Agency) -> dict[str, Model]:
+    """Make one row of every model, public ones that are this agency's own too; by label, such as campaigns.campaign."""
+    numbers = count(FIRST_ID)
+    planted: dict[str, Model] = {}
+
+    def make(model: type[Model], **fields: Any) -> Any:
+        row = model.objects.create(**{"id": next(numbers), **fields})  # type: ignore[attr-defined]
+        planted[model._meta.label_lower] = row
+        return row
+
+    credentials = {"password": f"{MARK}-secret"}
+    account = make(Account, name=f"{MARK}-account", kind="smtp", owner=agency, credentials=credentials)
+    make(Allotment, account=account, agency=agency, senders=5)
+    make(LedgerRow, account=account, agency=agency, period="day", starts=date(2026, 11, 24), allowed=50)
+    planted["accounts.health"] = Health.objects.create(account=account, detail=f"{MARK} refused")
+    with context.entered(agency):
+        domain = make(SenderDomain, name=f"{MARK}.example")
+        make(Home, domain=domain, account=account)
+        sender = make(Sender, domain=domain, account=account, address=f"anna@{MARK}.example", name=f"{MARK} Anna")
+        make(SenderDay, sender=sender, day=date(2026, 11, 24), allowed=50)
+        make(DomainDay, domain=domain, day=date(2026, 11, 24), allowed=50)
+        people = make(ContactList, name=f"{MARK} list")
+        person = make(Contact, email=f"kim@{MARK}.test", first_name=f"{MARK} Kim", attributes={"city": MARK})
+        upload = make(Intake, list=people, file_name=f"{MARK}.csv", status="done", rows=1, rejected=1)
+        make(RejectedRow, intake=upload, number=2, email=f"bad@{MARK}", verdict="bad_syntax", detail=MARK)
+        make(Subscription, list=people, contact=person, intake=upload)
+        make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
+        campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
+        step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
+        enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
+        make(
+            Message,
+            campaign=campaign,
+            step=step,
+            enrollment=enrollment,
+            contact=person,
+            planned=account,
+            account=account,
+            sender=sender,
+            status="failed",
+            reason="message_refused",
+            detail=f"{MARK} detail",
+            due_at=NOW + timedelta(days=1),
+        )
+        make(Group, name=f"{MARK} group")
+        colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)
+        keys.issue(colleague, f"{MARK} key")
+        planted["users.apikey"] = ApiKey.objects.get(user=colleague)
+    return planted

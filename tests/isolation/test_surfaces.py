@@ -1,0 +1,289 @@
+"""Every address of an agency's site, walked by a user of another agency: nothing is shown and nothing changes.
+
+The addresses are read from the URL configuration, so a new page is walked the day it is added. One with an argument
+needs an entry in ARGUMENTS below (pages of the admin need none), and a new model needs a sample in `planted`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, transaction
+from django.db.models import Model
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLResolver, get_resolver, reverse
+
+from outreach import urls
+from tenants import context, sites
+from tenants.models import Agency
+from tenants.rows import AgencyRow
+from tenants.users import keys
+from tenants.users.models import User
+from tests.conftest import PASSWORD
+from tests.isolation.planted import FIRST_ID, MARK, plant
+
+ALPHA, BETA = "alpha.localhost", "beta.localhost"
+
+# View → its arguments. The label of a planted row stands for the row's id.
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "campaigns:detail": {"id": "campaigns.campaign"},
+    "campaigns:progress": {"id": "campaigns.campaign"},
+    "campaigns:act": {"id": "campaigns.campaign", "action": "pause"},
+    "campaigns:import": {"id": "campaigns.intake"},
+    "campaigns:rejected": {"id": "campaigns.intake"},
+    "api:campaign-detail": {"pk": "campaigns.campaign"},
+    "account_confirm_email": {"key": "none"},
+    "account_reset_password_from_key": {"uidb36": "1", "key": "none"},
+    "admin:app_list": {"app_label": "campaigns"},
+    "admin:view_on_site": {"content_type_id": "1", "object_id": "campaigns.campaign"},
+}
+# What a stranger may open: signing in, getting a new password, choosing a language.
+OPEN = {
+    "account_confirm_email",
+    "account_email_verification_sent",
+    "account_inactive",
+    "account_login",
+    "account_reset_password",
+    "account_reset_password_done",
+    "account_reset_password_from_key",
+    "account_reset_password_from_key_done",
+    "account_signup",
+    "admin:jsi18n",
+    "admin:login",
+    "set_language",
+}
+# Without a name: the answers of the admin and the API to any other address, and the admin's redirects to a form.
+UNNAMED = {"(?P<url>.*)$", "<path:object_id>/", ""}
+# Carol may open these, but what they answer to a plain visit is not a page.
+NOT_PAGES: dict[str, set[int]] = {
+    "account_confirm_email": {404},
+    "account_email_verification_sent": {404},
+    "admin:autocomplete": {403},  # Asks for a field to complete.
+    "admin:view_on_site": {404},  # No model of ours has a page beside its own.
+}
+CLOSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One address; `row` is the label of the planted row that it is about."""
+
+    name: str
+    path: str
+    row: str
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A browser with a session, or a program with a key."""
+
+    client: Client
+    headers: dict[str, str]
+
+    def get(self, host: str, path: str) -> HttpResponse:
+        return self._ask(self.client.get, host, path)
+
+    def post(self, host: str, path: str) -> HttpResponse:
+        return self._ask(self.client.post, host, path, {"post": "yes", "name": "changed"})
+
+    def _ask(self, method: Callable[..., Any], host: str, *arguments: Any) -> HttpResponse:
+        try:
+            answer: HttpResponse = method(*arguments, headers={"host": host, **self.headers})
+            body(answer)
+            return answer
+        finally:
+            connection.set_schema_to_public()
+
+
+@pytest.fixture
+def planted(alpha: Agency, beta: Agency) -> dict[str, Model]:
+    return plant(alpha)
+
+
+@pytest.fixture
+def pages(planted: dict[str, Model]) -> list[Page]:
+    return [page(name, planted) for name in names(get_resolver("outreach.urls"))]
+
+
+@pytest.fixture
+def carols(alpha: Agency, carol: User) -> list[Visitor]:
+    return visitors(alpha, ALPHA)
+
+
+@pytest.fixture
+def oscars(beta: Agency, oscar: User) -> list[Visitor]:
+    return visitors(beta, BETA)
+
+
+def visitors(agency: Agency, host: str) -> list[Visitor]:
+    """The agency's owner, signed in on the agency's own host, and a program with the owner's key."""
+    browser = Client(raise_request_exception=False)
+    with context.entered(agency):
+        owner = User.objects.get(is_superuser=True)
+        key = keys.issue(owner, "walker")
+    browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD}, headers={"host": host})
+    connection.set_schema_to_public()
+    assert "sessionid" in browser.cookies
+    return [
+        Visitor(browser, {}),
+        Visitor(Client(raise_request_exception=False), {"authorization": f"Bearer {key}"}),
+    ]
+
+
+def names(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
+    """The full name of every view; one without a name is refused."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from names(entry, f"{prefix}{entry.namespace}:" if entry.namespace else prefix)
+        elif entry.name:
+            yield prefix + entry.name
+        else:
+            assert str(entry.pattern) in UNNAMED, f"{entry.pattern} in outreach.urls has no name: give it one"
+
+
+def page(name: str, planted: dict[str, Model]) -> Page:
+    wanted = arguments_of(name)
+    given = ARGUMENTS.get(name) or of_the_admin(name, wanted)
+    missing = wanted - set(given)
+    assert not missing, f"{name} takes {missing}: name them in ARGUMENTS of {__file__}"
+    rows = [label for label in given.values() if label in planted]
+    values = {argument: planted[label].pk if label in planted else label for argument, label in given.items()}
+    return Page(name, reverse(name, urlconf=urls, kwargs=values or None), rows[0] if rows else "")
+
+
+def arguments_of(name: str) -> set[str]:
+    *namespaces, last = name.split(":")
+    resolver = get_resolver("outreach.urls")
+    for namespace in namespaces:
+        _prefix, resolver = resolver.namespace_dict[namespace]
+    possible, *_others = resolver.reverse_dict.getlist(last)
+    return set(possible[0][0][1])
+
+
+def of_the_admin(name: str, wanted: set[str]) -> dict[str, str]:
+    """Pages of the admin are named after their model."""
+    for model in sites.agency._registry:
+        if name.startswith(f"admin:{model._meta.app_label}_{model._meta.model_name}_"):
+            return dict.fromkeys(wanted, model._meta.label_lower)
+    return {"id": "users.user"} if name == "admin:auth_user_password_change" else {}
+
+
+def body(answer: HttpResponse) -> str:
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    if answer.streaming:
+        answer.streaming_content = [content]  # type: ignore[attr-defined]
+    return content.decode(errors="replace") + str(answer.headers)
+
+
+def leads_to_sign_in(answer: HttpResponse) -> bool:
+    return answer.status_code == HTTPStatus.FOUND and "/login/" in answer.headers["location"]
+
+
+def contents(schema: str) -> dict[str, tuple[int, str]]:
+    """Count and digest of every table, but sessions and what signing in touches."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        found = {}
+        for (table,) in cursor.fetchall():
+            if table == "django_session":
+                continue
+            cursor.execute(f"SELECT t::text FROM {schema}.{table} t ORDER BY 1")
+            rows = [row[0] for row in cursor.fetchall()]
+            found[table] = (len(rows), hashlib.sha256("\n".join(rows).encode()).hexdigest())
+        return found
+
+
+def test_every_model_of_an_agency_has_a_planted_row(planted: dict[str, Model]) -> None:
+    models = {model._meta.label_lower for model in apps.get_models() if issubclass(model, AgencyRow)}
+    shown = {model._meta.label_lower for model in sites.agency._registry}
+    assert (models | shown) - set(planted) == set(), "plant a row of these in tests/isolation/planted.py"
+    assert all(isinstance(row, Model) for row in planted.values())
+
+
+def test_the_walk_covers_the_site(pages: list[Page]) -> None:
+    found = {page.name for page in pages}
+    assert {"analytics:dashboard", "campaigns:detail", "account_login", "admin:users_user_change"} <= found
+    stale = set(ARGUMENTS) - found
+    assert not stale, f"{stale} in ARGUMENTS are pages no more"
+
+
+def test_carol_sees_her_own(pages: list[Page], carols: list[Visitor]) -> None:
+    """The control: what is walked below exists, opens for its owner, and shows the mark."""
+    wrong, marked = [], set()
+    for page in pages:
+        seen = []
+        for carol in carols:
+            with transaction.atomic():
+                answer = carol.get(ALPHA, page.path)
+                transaction.set_rollback(True)
+            moved = answer.status_code == HTTPStatus.FOUND and not leads_to_sign_in(answer)
+            fits = answer.status_code in {200, 405} | NOT_PAGES.get(page.name, set())
+            seen.append(answer.status_code if not (moved or fits) else 0)
+            if answer.status_code == HTTPStatus.OK and MARK in body(answer):
+                marked.add(page.name)
+        if all(seen):
+            wrong.append(f"{page.name} {page.path}: {seen}")
+    assert wrong == []
+    about_a_row = {page.name for page in pages if page.name.endswith("_change")}
+    assert about_a_row - marked == set(), "the mark is not on these pages, so a leak of them would not be seen"
+    assert {"campaigns:detail", "campaigns:import", "campaigns:list", "campaigns:rejected"} <= marked
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_oscar_gets_nothing_at_alphas_host(
+    pages: list[Page], oscars: list[Visitor], alpha: Agency, method: str
+) -> None:
+    before = contents(alpha.schema_name)
+    nobody = Visitor(Client(raise_request_exception=False), {})
+    wrong = []
+    for page in pages:
+        for visitor in (*oscars, nobody):
+            answer = getattr(visitor, method)(ALPHA, page.path)
+            closed = answer.status_code in CLOSED or leads_to_sign_in(answer)
+            if answer.status_code >= 500 or MARK in body(answer) or not (closed or page.name in OPEN):
+                wrong.append(f"{page.name} {page.path}: {answer.status_code} {body(answer)[:200]}")
+    assert wrong == []
+    changed = {table for table, what in contents(alpha.schema_name).items() if what != before[table]}
+    assert changed == set()
+
+
+def test_oscar_finds_nothing_of_alphas_at_his_own_host(pages: list[Page], oscars: list[Visitor], alpha: Agency) -> None:
+    before = contents(alpha.schema_name)
+    wrong = []
+    for page in pages:
+        if page.name in ("account_logout", "admin:logout"):
+            continue
+        for oscar in oscars:
+            for answer in [oscar.get(BETA, page.path), *([oscar.post(BETA, page.path)] if page.row else [])]:
+                shown = answer.status_code == HTTPStatus.OK and page.row
+                if answer.status_code >= 500 or MARK in body(answer) or shown:
+                    wrong.append(f"{page.name} {page.path}: {answer.status_code} {body(answer)[:200]}")
+    assert wrong == []
+    changed = {table for table, what in contents(alpha.schema_name).items() if what != before[table]}
+    assert changed == set()
+
+
+def test_oscar_is_still_signed_in_after_the_walk(pages: list[Page], oscars: list[Visitor]) -> None:
+    """Else the walk above proves nothing: everybody is sent to the sign-in page."""
+    oscar, _program = oscars
+    assert oscar.get(BETA, "/admin/").status_code == HTTPStatus.OK
+    for page in pages:
+        oscar.get(ALPHA, page.path)
+    assert oscar.get(BETA, "/admin/").status_code == HTTPStatus.OK
+
+
+def test_the_walk_would_notice_a_page_that_ignores_the_agency(
+    pages: list[Page], oscars: list[Visitor], planted: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted leak: sessions and rows are looked up in Beta's schema whatever the host, as if nobody switched."""
+    with context.entered(Agency.objects.get(slug="beta")):
+        assert not User.objects.filter(pk__gte=FIRST_ID).exists()
+    monkeypatch.setattr("tenants.middleware.AgencyMiddleware.get_tenant", lambda *_: Agency.objects.get(slug="alpha"))
+    carol = visitors(Agency.objects.get(slug="alpha"), BETA)[0]
+    seen = [page.name for page in pages if MARK in body(carol.get(BETA, page.path))]
+    assert len(seen) > 10
