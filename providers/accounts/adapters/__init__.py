@@ -94,8 +94,8 @@ def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any])
 
 def _check_value(name: str, value: Any) -> None:
     if name in _NUMBERS or name.endswith("_timeout"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise AccountMisconfigured(name, "must be a number greater than 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise AccountMisconfigured(name, "must be a number that is not negative")
     elif not isinstance(value, str):
         raise AccountMisconfigured(name, "must be text in quotes")
     elif name == "api_url" and not _is_address(value):
