@@ -12,7 +12,13 @@ from outreach.embedded.place import not_ours
 
 def ensure(var: Path) -> dict[str, str]:
     """SECRET_KEY and SECRETS_KEYS of this checkout, made at the first call. Two processes at once get the same ones."""
-    path = var / "keys.json"
+    try:
+        return _ensure(var / "keys.json", var)
+    except PermissionError as error:
+        raise SystemExit(not_ours(Path(error.filename))) from error
+
+
+def _ensure(path: Path, var: Path) -> dict[str, str]:
     var.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         made = {
@@ -26,8 +32,5 @@ def ensure(var: Path) -> dict[str, str]:
         with suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    try:
-        found: dict[str, str] = json.loads(path.read_text())
-    except PermissionError as error:
-        raise SystemExit(not_ours(path)) from error
+    found: dict[str, str] = json.loads(path.read_text())
     return found

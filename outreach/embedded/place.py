@@ -132,7 +132,8 @@ def own_folder(folder: Path, place: Place) -> None:
 
 def not_ours(path: Path) -> str:
     """What to say when a file of `var/` may not be used."""
-    while not path.exists():
+    # Not Path.exists, which raises where it may not look.
+    while not os.path.exists(path):
         path = path.parent
     return (
         f"{path} belongs to the user {path.owner()}. Run this as the user that first ran it in this folder "
