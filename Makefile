@@ -67,6 +67,8 @@ define set_up
 	set -eu; umask 022; \
 	$(call check_python); \
 	[ -f requirements/$(1).txt ] || { echo "There is no lock '$(1)'; LOCK is base, dev or e2e." >&2; exit 2; }; \
+	if [ -e .venv ] && ! [ -w .venv ]; then \
+		echo '.venv belongs to another user. Run this as that user, or remove .venv and var/.' >&2; exit 2; fi; \
 	exec 9<Makefile; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; \
 	if [ -e .venv/unfinished ] || ! $(VENV) -c 'import pip' 2>/dev/null; then \
 		echo 'Making .venv ...'; \
