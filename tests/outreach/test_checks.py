@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from outreach import checks
+from outreach.environment import Environment
 from tenants.models import Agency
 from tests.processes import ROOT
 
@@ -149,39 +151,75 @@ def test_an_old_server_is_refused(alpha: Agency, monkeypatch: pytest.MonkeyPatch
         checks.probe_sessions()
 
 
-BAD = [
-    ({"PORT": "abc"}, "PORT is 'abc'. Write a whole number above zero, such as 8000."),
-    ({"PORT": "0"}, "PORT is '0'"),
-    ({"WORKERS": "-1"}, "WORKERS is '-1'"),
-    ({"DEBUG": "perhaps"}, "DEBUG is 'perhaps'. Write true or false."),
-    ({"POLZA_ROLE": "boss"}, "POLZA_ROLE is 'boss'. Write one of web, worker, command."),
-    ({"DATABASE_URL": "nonsense"}, "DATABASE_URL does not begin with postgres://."),
-    ({"DATABASE_URL": "mysql://u:pa55@h/db"}, "DATABASE_URL does not begin with postgres://."),
-    ({"DATABASE_URL": "postgres://u:pa55@h:abc/db"}, "DATABASE_URL cannot be read."),
-    ({"DATABASE_URL": "postgres://u:pa55@h/"}, "DATABASE_URL cannot be read."),
-    ({"SYSTEM_EMAIL_URL": "nonsense"}, "SYSTEM_EMAIL_URL cannot be read."),
-    ({"SECRET_KEY": "", "SECRETS_KEYS": "x"}, "SECRET_KEY is empty"),
-    ({"SECRET_KEY": "short"}, "SECRET_KEY is short or guessable"),
-    ({"SECRETS_KEYS": "x"}, "SECRETS_KEYS: each entry is an id, a colon and 32 bytes in base64"),
-    ({"PUBLIC_SCHEME": "ftp"}, "PUBLIC_SCHEME is 'ftp'. Write one of http, https."),
-    ({"PUBLIC_HOST": "mail.example.com"}, "PUBLIC_HOST is set, but SECRET_KEY or SECRETS_KEYS is not."),
-    ({"DATABASE_URL": "postgres://u:pa55@h/db?pool=true"}, "DATABASES has a pool of connections"),
-]
+@pytest.mark.parametrize(
+    ("read", "value", "said"),
+    [
+        (lambda env: env.int("X", 8000), "abc", "X is 'abc'. Write a whole number above zero, such as 8000."),
+        (lambda env: env.int("X", 8000), "0", "X is '0'."),
+        (lambda env: env.int("X", 8000), "-1", "X is '-1'."),
+        (lambda env: env.int("X", 8000), "", "X is ''."),
+        (lambda env: env.bool("X", False), "perhaps", "X is 'perhaps'. Write true or false."),
+        (lambda env: env.choice("X", "a", ("a", "b")), "c", "X is 'c'. Write one of a, b."),
+        (lambda env: env.text("X", "a"), "", "X is empty"),
+        (lambda env: env.text("X", ""), "$OTHER", "X is empty (a value that begins with $"),
+        (lambda env: env.db("X", "e"), "nonsense", "X does not begin with postgres://."),
+        (lambda env: env.db("X", "e"), "mysql://u:pa55@h/db", "X does not begin with postgres://."),
+        (lambda env: env.db("X", "e"), "postgres://u:pa55@h:abc/db", "X cannot be read."),
+        (lambda env: env.db("X", "e"), "postgres://u:pa55@h/", "X cannot be read."),
+        (lambda env: env.email("X", "consolemail://"), "nonsense", "X cannot be read."),
+        (lambda env: env.email("X", "consolemail://"), "smtp://u:pa55@h:abc", "X cannot be read."),
+    ],
+)
+def test_a_wrong_value_stops_the_start_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[Environment], Any], value: str, said: str
+) -> None:
+    monkeypatch.setenv("X", value)
+    with pytest.raises(SystemExit) as stopped:
+        read(Environment())
+    assert f"Settings: {said}" in str(stopped.value)
+    assert "pa55" not in str(stopped.value), "a password was repeated"
 
 
-def test_a_wrong_variable_stops_the_start_with_its_name_and_no_traceback() -> None:
-    slow = [start(variables) for variables, _said in BAD]
-    for process, (variables, said) in zip(slow, BAD, strict=True):
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 1, (variables, out, err)
-        assert said in err, (variables, err)
-        assert "Traceback" not in err, (variables, err)
-        assert "pa55" not in out + err, "a password was repeated"
+def test_right_values_and_defaults_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Environment()
+    assert (env.int("X", 7), env.bool("X", True), env.bool("X", False), env.text("X", "a")) == (7, True, False, "a")
+    monkeypatch.setenv("X", "1")
+    assert (env.int("X", 7), env.bool("X", False), env.text("X", "a")) == (1, True, "1")
+    monkeypatch.setenv("X", "postgres://u:pa55@h:5433/db?sslmode=require")
+    assert env.db("X", "e") == {
+        "ENGINE": "e",
+        "NAME": "db",
+        "USER": "u",
+        "PASSWORD": "pa55",
+        "HOST": "h",
+        "PORT": 5433,
+        "OPTIONS": {"sslmode": "require"},
+    }
 
 
-def start(variables: dict[str, str]) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "django", "check"]
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "outreach.settings", **variables}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PORT": "abc"}, ["Settings: PORT is 'abc'"]),
+        ({"DATABASE_URL": "nonsense"}, ["Settings: DATABASE_URL does not begin with postgres://"]),
+        (
+            {"SECRETS_KEYS": "x", "SECRET_KEY": "short", "DATABASE_URL": "postgres://u:pa55@h/db?pool=true"},
+            ["SECRETS_KEYS: each entry is an id", "SECRET_KEY is short or guessable", "has a pool of connections"],
+        ),
+    ],
+)
+def test_no_command_starts_with_wrong_variables_and_none_shows_a_traceback(
+    variables: dict[str, str], said: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "outreach.settings", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
+    assert done.returncode == 1
+    assert [text for text in said if text not in done.stderr] == []
+    assert "Traceback" not in done.stderr
+    assert "pa55" not in done.stdout + done.stderr

@@ -10,10 +10,12 @@ from django.core import serializers
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 
 from providers.accounts.models import Account
 from providers.accounts.secrets import parse_keys, seal, unseal
 from tenants.models import Agency
+from tenants.users.models import User
 
 PLACE = "accounts.account.credentials"
 SECRET = {"api_key": "SG.planted-secret", "note": "ключ"}
@@ -132,3 +134,15 @@ def test_nothing_that_shows_an_account_shows_its_secret(alpha: Agency) -> None:
     assert not field.editable, "no form may offer it"
     for text in (str(account), repr(account), repr(Account.objects.all()), field.value_to_string(account)):
         assert "planted" not in text
+
+
+def test_the_operators_pages_show_no_secret(alpha: Agency) -> None:
+    account = Account.objects.create(name="sendgrid", kind="sendgrid", credentials=SECRET)
+    client = Client(headers={"host": "localhost"})
+    client.force_login(User.objects.create_superuser("op@polza.test"))
+
+    for path in ("", f"{account.pk}/change/", f"{account.pk}/history/", f"{account.pk}/delete/"):
+        page = client.get(f"/admin/accounts/account/{path}")
+        assert page.status_code in (200, 403), path
+        assert b"planted" not in page.content
+    assert b"sendgrid" in client.get("/admin/accounts/account/").content
