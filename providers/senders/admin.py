@@ -54,6 +54,8 @@ class HomeInline(OwnAccounts, TabularInline):  # type: ignore[misc]
 
     model = Home
     extra = 0
+    verbose_name = gettext_lazy("account")
+    verbose_name_plural = gettext_lazy("verified at")
 
 
 class DomainAdmin(ModelAdmin):  # type: ignore[misc]

@@ -30,7 +30,7 @@ class Seat:
 
 @dataclass(slots=True)
 class Seats:
-    """Locked senders of one account, least recently used first, and the room left in each of their domains."""
+    """Locked senders of one account, those who sent least today first, and the room left in each of their domains."""
 
     seats: list[Seat]
     domains: dict[int, int]
@@ -111,15 +111,16 @@ def accounts_with_senders() -> set[int]:
     return set(Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct())
 
 
+# By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation.
 _LOCK_SENDERS = """
 SELECT s.id, s.domain_id, s.address, s.name, s.per_day
 FROM senders_sender s
 JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %s
 JOIN senders_senderdomain g ON g.id = s.domain_id
-WHERE s.active
-  AND NOT EXISTS (SELECT FROM senders_senderday d WHERE d.sender_id = s.id AND d.day = %s AND d.used >= s.per_day)
+LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %s
+WHERE s.active AND COALESCE(d.used, 0) < s.per_day
   AND NOT EXISTS (SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %s AND e.used >= g.per_day)
-ORDER BY s.used_at NULLS FIRST, s.id
+ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
 LIMIT %s
 FOR UPDATE OF s SKIP LOCKED
 """

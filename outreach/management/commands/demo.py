@@ -124,17 +124,19 @@ class Command(BaseCommand):
         ended: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda signum, _frame: ended.append(signum))
-        sites = Table("site", "address", "sign in as", "password")
         for person in people:
             host = f"{person.site}." if person.site else ""
             path = "/admin/" if not person.site else "/"
-            label = person.site.title() or "Operator"
-            sites.add_row(label, f"http://{host}{settings.PUBLIC_HOST}:{port}{path}", person.email, person.password)
-        self.console.print(sites)
-        url = f"http://alpha.{settings.PUBLIC_HOST}:{port}/campaigns/{campaign.pk}/"
-        self.console.print(f"The campaign: {url}\nCtrl-C ends everything.")
+            url = f"http://{host}{settings.PUBLIC_HOST}:{port}{path}"
+            self._say(f"{person.site.title() or 'Operator'}: {url}  sign in as {person.email}  {person.password}")
+        self._say(f"The campaign: http://alpha.{settings.PUBLIC_HOST}:{port}/campaigns/{campaign.pk}/")
+        self._say("Ctrl-C ends everything.")
         machine.watch(done=lambda: bool(ended))
-        self.console.print("Stopping.")
+        self._say("Stopping.")
+
+    def _say(self, line: str) -> None:
+        # Never wrapped or cut: addresses and passwords are for copying.
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _contact_file() -> Path:
