@@ -16,7 +16,7 @@ from tenants.models import Agency
 from tests.processes import ROOT, environment
 
 # In each of the rig's twelve threads.
-OPERATIONS = 200
+OPERATIONS = 150
 PROGRAM = f"import django; django.setup(); from tests.concurrency import leak_rig; leak_rig.main({OPERATIONS})"
 
 
