@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db.models import Count, QuerySet
+from django.db.models import Count, JSONField, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from campaigns import actions
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
@@ -48,6 +49,7 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ("email", "first_name", "last_name", "company", "created_at")
     search_fields = ("email", "first_name", "last_name", "company")
     fields = ("email", "first_name", "last_name", "company", "attributes", "created_at")
+    formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 6})}}
     readonly_fields = ("email", "created_at")
     ordering = ("-pk",)
     paginator = InfinitePaginator
@@ -185,8 +187,9 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ("name",)
     inlines = (StepInline,)
     actions = ("launch", "pause", "resume", "cancel")
+    formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow")
-    shown = ("state", "mails", "created_at", "launched_at", "finished_at")
+    shown = ("status", "mails", "created_at", "launched_at", "finished_at")
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
         return ("name", *self.settled, *(self.shown if obj else ()))
@@ -247,7 +250,7 @@ class MessageAdmin(ReadOnly):
         ("campaign", "step"),
         ("contact", "sender"),
         ("planned", "account"),
-        ("state", "reason"),
+        ("status", "reason"),
         "detail",
         ("due_at", "sent_at"),
         ("attempts", "attempted_at"),

@@ -99,7 +99,7 @@ def contacts(request: HttpRequest) -> HttpResponse:
             return redirect("campaigns:import", done.pk)
     found = {
         "form": form,
-        "lists": lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))),
+        "lists": lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))).order_by("name"),
         "imports": [import_summary(one) for one in access.intakes_for(request.user)[:LATEST_IMPORTS]],
     }
     return render(request, "campaigns/contact_lists.html", found)
@@ -147,6 +147,7 @@ def import_summary(found: Intake) -> dict[str, Any]:
         "rows": found.rows,
         "accepted": found.accepted,
         "rejected": found.rejected,
+        "failed": found.status == Intake.Status.FAILED,
         "created_at": found.created_at,
         "url": reverse("campaigns:import", args=[found.pk]),
     }

@@ -1,15 +1,27 @@
-"""The navigation of the two admin sites."""
+"""The two admin sites: who they belong to, their sidebar, and the overview that they open with."""
 
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import Count, Q
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from campaigns.models import Campaign, Contact, ContactList, Suppression
+from campaigns.summaries import summaries
+from providers.accounts.admin import TONES, accounts_with_today, condition
+from providers.accounts.models import TrafficClass
+from providers.senders.models import Sender
 from tenants import context
+from tenants.models import Agency
+
+ROWS = 20
 
 Entry = tuple[Promise, str, str, str]
 Group = tuple[Promise, tuple[Entry, ...]]
@@ -72,6 +84,11 @@ def subheader(request: HttpRequest) -> str:
     return context.current_agency().name if context.in_agency() else _("Operator")
 
 
+def favicon(request: HttpRequest) -> str:
+    """The portal's own."""
+    return static("portal/favicon.svg")
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar of the admin site that this request is on: what its visitor may look at."""
     groups = [
@@ -80,8 +97,125 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     ]
     home = [{"title": _("Overview"), "icon": "home", "link": reverse("admin:index")}]
     if context.in_agency():
-        home.append({"title": _("Portal"), "icon": "open_in_new", "link": reverse("analytics:dashboard")})
+        # Every address begins with the portal's.
+        home.append(
+            {"title": _("Portal"), "icon": "open_in_new", "link": reverse("analytics:dashboard"), "active": False}
+        )
     return [{"items": home}, *groups]
+
+
+def overview(request: HttpRequest, page: dict[str, Any]) -> dict[str, Any]:
+    """What stands on the first page: as much of it as its visitor may look at."""
+    may = request.user.has_perm  # type: ignore[union-attr]
+    if context.in_agency():
+        found = _agency_overview() if may("campaigns.view_campaign") and may("senders.view_sender") else {}
+    else:
+        found = _operator_overview() if may("accounts.view_account") and may("tenants.view_agency") else {}
+    return {**page, **found}
+
+
+def _operator_overview() -> dict[str, Any]:
+    accounts = list(accounts_with_today(timezone.now()))
+    in_use = [one for one in accounts if one.enabled]
+    used, allowed = sum(one.used for one in in_use), sum(one.per_day for one in in_use)
+    agencies = Agency.objects.exclude(schema_name=context.PUBLIC)
+    changelist = reverse("admin:accounts_account_changelist")
+    return {
+        "cards": [
+            {
+                "label": _("Agencies"),
+                "value": intcomma(agencies.filter(ready=True, active=True).count()),
+                "note": _("ready and switched on"),
+                "url": reverse("admin:tenants_agency_changelist"),
+            },
+            {
+                "label": _("Accounts in use"),
+                "value": intcomma(len(in_use)),
+                "note": _("of %(count)d") % {"count": len(accounts)},
+                "url": changelist,
+            },
+            {
+                "label": _("Mails today (UTC)"),
+                "value": intcomma(used),
+                "note": _("of %(allowed)s that the accounts allow") % {"allowed": intcomma(allowed)},
+                "url": reverse("admin:accounts_ledgerrow_changelist"),
+            },
+            {
+                "label": _("Price a month"),
+                "value": f"${sum(one.monthly_price for one in in_use)}",
+                "note": _("of the accounts in use"),
+                "url": changelist,
+            },
+        ],
+        "table": {
+            "title": _("Accounts"),
+            "headers": [_("Account"), _("Health"), _("Kind"), _("Used today"), _("Meant for")],
+            "rows": [
+                {
+                    "name": one.name,
+                    "url": reverse("admin:accounts_account_change", args=[one.pk]),
+                    "tone": TONES[condition(one)[0]],
+                    "state": condition(one)[1],
+                    "cells": [
+                        one.get_kind_display(),
+                        f"{intcomma(one.used)} / {intcomma(one.per_day)}",
+                        ", ".join(str(TrafficClass(name).label) for name in one.traffic_classes) or "—",
+                    ],
+                }
+                for one in accounts
+            ],
+        },
+    }
+
+
+def _agency_overview() -> dict[str, Any]:
+    under_way = Campaign.objects.filter(status__in=[Campaign.Status.RUNNING, Campaign.Status.PAUSED])
+    senders = Sender.objects.aggregate(all=Count("pk"), active=Count("pk", filter=Q(active=True)))
+    return {
+        "cards": [
+            {
+                "label": _("Campaigns under way"),
+                "value": intcomma(under_way.count()),
+                "note": _("running or paused"),
+                "url": reverse("admin:campaigns_campaign_changelist"),
+            },
+            {
+                "label": _("Contacts"),
+                "value": intcomma(Contact.objects.count()),
+                "note": _("in %(count)d lists") % {"count": ContactList.objects.count()},
+                "url": reverse("admin:campaigns_contact_changelist"),
+            },
+            {
+                "label": _("Senders"),
+                "value": intcomma(senders["active"]),
+                "note": _("active, of %(count)s") % {"count": intcomma(senders["all"])},
+                "url": reverse("admin:senders_sender_changelist"),
+            },
+            {
+                "label": _("Suppressions"),
+                "value": intcomma(Suppression.objects.count()),
+                "note": _("addresses and domains"),
+                "url": reverse("admin:campaigns_suppression_changelist"),
+            },
+        ],
+        "table": {
+            "title": _("Campaigns under way"),
+            "headers": [_("Campaign"), _("State"), _("Sent"), _("Waiting"), _("Failed"), _("In doubt")],
+            "rows": [
+                {
+                    "name": one.name,
+                    "url": reverse("admin:campaigns_campaign_change", args=[one.id]),
+                    "tone": "success" if one.status == Campaign.Status.RUNNING else "warning",
+                    "state": one.status_label,
+                    "cells": [
+                        f"{intcomma(one.sent)} / {intcomma(one.total)}",
+                        *map(intcomma, (one.waiting + one.in_progress, one.failed, one.in_doubt)),
+                    ],
+                }
+                for one in summaries(under_way[:ROWS])
+            ],
+        },
+    }
 
 
 def _item(title: Promise, icon: str, app: str, model: str) -> dict[str, Any]:

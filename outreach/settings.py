@@ -269,6 +269,8 @@ UNFOLD = {
     "SITE_HEADER": "Polza Outreach",
     "SITE_SUBHEADER": "outreach.console.subheader",
     "SITE_SYMBOL": "outgoing_mail",
+    "SITE_FAVICONS": [{"rel": "icon", "sizes": "any", "type": "image/svg+xml", "href": "outreach.console.favicon"}],
+    "DASHBOARD_CALLBACK": "outreach.console.overview",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "COLORS": UNFOLD_COLORS,

@@ -1,11 +1,13 @@
 """Accounts, allotments and the ledger, on the operator's site."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import number_format
@@ -13,7 +15,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget, UnfoldBooleanWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldBooleanWidget,
+)
 
 from providers.accounts import adapters, health
 from providers.accounts.errors import AccountMisconfigured
@@ -23,6 +30,8 @@ from tenants import sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
 
+# The colour of what an account can do now.
+TONES = {"healthy": "success", "pause": "warning", "blocked": "danger", "off": "info"}
 # Every credential that some kind of account has, with the kinds that have it.
 CREDENTIALS: dict[str, list[str]] = {}
 for _kind in adapters.KINDS.values():
@@ -37,14 +46,14 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
     """
 
     traffic_classes = forms.MultipleChoiceField(
-        label=gettext_lazy("meant for"),
+        label=gettext_lazy("Meant for"),
         choices=TrafficClass.choices,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("Other classes use this account only as failover."),
     )
     forget = forms.BooleanField(
-        label=gettext_lazy("forget the stored credentials"), required=False, widget=UnfoldBooleanWidget
+        label=gettext_lazy("Forget the stored credentials"), required=False, widget=UnfoldBooleanWidget
     )
 
     class Meta:
@@ -62,6 +71,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "per_month",
             "monthly_price",
         )
+        widgets = {"options": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +109,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
 
 for _name, _labels in CREDENTIALS.items():
     _field = forms.CharField(
-        label=_name.replace("_", " "),
+        label=_name.replace("_", " ").capitalize().replace("Api ", "API "),
         required=False,
         strip=True,
         help_text=", ".join(_labels),
@@ -127,18 +137,13 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     form = AccountForm
     list_display = ("name", "kind", "condition", "used_today", "sender_limit", "monthly_price", "priority", "enabled")
     list_filter = ("kind", "enabled")
-    list_select_related = ("health",)
     search_fields = ("name",)
     actions = ("try_again",)
     inlines = (AllotmentInline,)
     compressed_fields = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        today = LedgerRow.objects.filter(
-            account=OuterRef("pk"), agency=None, period=Period.DAY, starts=utc_day(timezone.now())
-        )
-        found: QuerySet[Account] = super().get_queryset(request)
-        return found.annotate(used=Subquery(today.values("used")[:1]))
+        return accounts_with_today(timezone.now())
 
     def get_fieldsets(self, request: HttpRequest, obj: Account | None = None) -> list[tuple[Any, dict[str, Any]]]:
         kind = adapters.KINDS.get(obj.kind) if obj else None
@@ -152,11 +157,11 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
             ),
             (_("Routing"), {"fields": ["traffic_classes", "priority"]}),
             (_("Limits and price"), {"fields": ["sender_limit", ("per_day", "per_month"), "monthly_price"]}),
-            *([(_("Health"), {"fields": ["condition", "trouble", "used_today", "created_at"]})] if obj else []),
+            *([(_("Health"), {"fields": ["condition_now", "trouble", "used_today", "created_at"]})] if obj else []),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        shown = ("condition", "trouble", "used_today", "created_at")
+        shown = ("condition_now", "trouble", "used_today", "created_at")
         return ("kind", "owner", *shown) if obj else shown
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -169,15 +174,14 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
 
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("health"),
-        label={"healthy": "success", "pause": "warning", "blocked": "danger", "off": "info"},
+        label=TONES,
     )
     def condition(self, account: Account) -> tuple[str, str]:
-        if not account.enabled:
-            return "off", _("Not in use")
-        state = _health(account)
-        if state.blocked:
-            return "blocked", _("Blocked")
-        return ("healthy", _("Ready")) if state.open(timezone.now()) else ("pause", _("Tried again shortly"))
+        return condition(account)
+
+    @admin.display(description=gettext_lazy("health"))
+    def condition_now(self, account: Account) -> str:
+        return condition(account)[1]
 
     @admin.display(description=gettext_lazy("last trouble"), empty_value="—")
     def trouble(self, account: Account) -> str:
@@ -185,7 +189,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description=gettext_lazy("used today (UTC)"), ordering="used")
     def used_today(self, account: Account) -> str:
-        used = getattr(account, "used", None) or 0
+        used: int = getattr(account, "used", 0)
         return f"{number_format(used, force_grouping=True)} / {number_format(account.per_day, force_grouping=True)}"
 
     @admin.action(description=gettext_lazy("Try the account again"), permissions=["change"])
@@ -234,6 +238,23 @@ class LedgerAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     has_delete_permission = has_change_permission
+
+
+def accounts_with_today(now: datetime) -> QuerySet[Account]:
+    """Every account with its health, and with `used`: its mails of the UTC day."""
+    today = LedgerRow.objects.filter(account=OuterRef("pk"), agency=None, period=Period.DAY, starts=utc_day(now))
+    used = Coalesce(Subquery(today.values("used")[:1]), 0)
+    return Account.objects.select_related("health").annotate(used=used)
+
+
+def condition(account: Account) -> tuple[str, str]:
+    """Whether the account can send now: a key of TONES, and the same in words."""
+    if not account.enabled:
+        return "off", _("Not in use")
+    state = _health(account)
+    if state.blocked:
+        return "blocked", _("Blocked")
+    return ("healthy", _("Ready")) if state.open(timezone.now()) else ("pause", _("Tried again shortly"))
 
 
 def _health(account: Account) -> Health:
