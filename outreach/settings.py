@@ -212,6 +212,7 @@ USE_THOUSAND_SEPARATOR = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # In a checkout the files are served from where they lie; `COLLECTED_STATIC` switches to hashed, compressed ones.
 COLLECTED_STATIC = env.bool("COLLECTED_STATIC", False)
@@ -271,6 +272,7 @@ UNFOLD = {
     "SITE_SYMBOL": "outgoing_mail",
     "SITE_FAVICONS": [{"rel": "icon", "sizes": "any", "type": "image/svg+xml", "href": "outreach.console.favicon"}],
     "DASHBOARD_CALLBACK": "outreach.console.overview",
+    "LOGIN": {"form": "tenants.users.signin.AdminSignInForm"},
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "COLORS": UNFOLD_COLORS,

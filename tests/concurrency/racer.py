@@ -22,7 +22,7 @@ from tests.stage import NOON  # noqa: E402
 def without_lock(account_id: int, agency_id: int, day: Any) -> dict[tuple[int | None, str], LedgerRow]:
     """What `ledger._lock` would be without its lock, and slow enough for everybody to read the same rows."""
     rows = {(row.agency_id, row.period): row for row in ledger._rows(account_id, agency_id, day)}
-    time.sleep(0.05)
+    time.sleep(0.2)
     return rows
 
 
