@@ -15,7 +15,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 	--no-header --no-annotate -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test setup lint lock clean
+.PHONY: help demo run test bench setup lint lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -32,6 +32,10 @@ run: ## set up, and run web and workers on this machine (ARGS=...)
 test: ## set up, and run the tests (ARGS="-k quota")
 	@$(call set_up,dev)
 	@$(VENV) -m pytest $(ARGS)
+
+bench: ## set up, and measure (ARGS="--quick")
+	@$(call set_up,dev)
+	@$(VENV) -m tests.benchmarks $(ARGS)
 
 setup: ## make .venv and install the locked packages into it (LOCK=base, dev or e2e)
 	@$(call set_up,$(LOCK))
