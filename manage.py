@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "outreach.settings")
     # Python ends at once on these; an exception lets the last command stop PostgreSQL.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, _end)
     try:
         if _needs_database(argv[1:]):
             _start_database()
