@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from campaigns.models import Campaign, Message
 from campaigns.summaries import Summary, summaries
 from providers.accounts.ledger import utc_day
-from providers.accounts.models import Allotment, Health
+from providers.accounts.models import Allotment, Health, LedgerRow, Period
 from providers.senders import ledger as senders
 from providers.senders import routes
 from tenants.models import Agency
@@ -26,8 +26,6 @@ SPARK_DAYS = 14
 CAMPAIGNS = 6
 Status = Message.Status
 
-# A mail that counts against today's quota.
-COUNTED = (Status.CLAIMED, Status.SENT, Status.UNKNOWN)
 STATES: dict[str, Promise] = {
     "healthy": gettext_lazy("Ready"),
     "waiting": gettext_lazy("Used up for today"),
@@ -68,7 +66,7 @@ def dashboard(agency: Agency, campaigns: QuerySet[Campaign], *, now: datetime) -
         .order_by()
         .values_list("pk", flat=True)
     )
-    accounts = accounts_today(agency, recent, now=now)
+    accounts = accounts_today(agency, now=now)
     sent = _sent_per_day(agency, recent, since)
     series = [sent[first + timedelta(days=number)] for number in range(DAYS)]
     return {
@@ -82,14 +80,10 @@ def dashboard(agency: Agency, campaigns: QuerySet[Campaign], *, now: datetime) -
     }
 
 
-def accounts_today(agency: Agency, campaign_ids: list[int], *, now: datetime) -> list[AccountToday]:
+def accounts_today(agency: Agency, *, now: datetime) -> list[AccountToday]:
     """Each account that the agency may use, by priority. Its own mails alone: what others use of it is not shown."""
-    midnight = datetime.combine(utc_day(now), time(), tzinfo=UTC)
-    used = dict(
-        Message.objects.filter(campaign__in=campaign_ids, status__in=COUNTED, claimed_at__gte=midnight)
-        .values_list("account")
-        .annotate(count=Count("pk"))
-    )
+    ledger = LedgerRow.objects.filter(agency=agency, period=Period.DAY, starts=utc_day(now))
+    used = dict(ledger.values_list("account", "used"))
     usable = {route.account_id: route for route in routes.usable(agency, now=now)}
     rooms = senders.room_today(usable, day=senders.local_day(now, agency.zone))
     allotments = (

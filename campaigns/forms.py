@@ -48,7 +48,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         choice = self.fields["list"]
         assert isinstance(choice, forms.ModelChoiceField)
-        choice.queryset = lists
+        choice.queryset, choice.empty_label = lists, _("Choose a list")
         self._accounts = {f"share_{route.account_id}": route.name for route in accounts}
         for field, name in self._accounts.items():
             # The limits are no attributes: a field that the page hides must not keep the form from being sent.
@@ -76,7 +76,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         if not (cleaned.get("html", "").strip() or cleaned.get("text", "").strip()):
             self.add_error("html", _("Write the mail, as HTML or as plain text."))
         self.instance.shares = self._shares(cleaned) if cleaned.get("distribution") == "shares" else {}
-        if not self.errors:
+        if cleaned.get("list") and not {"subject", "html", "text"} & self.errors.keys():
             draft = Campaign(list=cleaned["list"])
             for problem in launch.check_texts(draft, [self._step(cleaned)]):
                 self.add_error(None, problem)

@@ -95,7 +95,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "separator": True, "items": [_item(*entry) for entry in entries]}
         for title, entries in (AGENCY if context.in_agency() else OPERATOR)
     ]
-    home = [{"title": _("Overview"), "icon": "home", "link": reverse("admin:index")}]
+    home: list[dict[str, Any]] = [{"title": _("Overview"), "icon": "home", "link": reverse("admin:index")}]
     if context.in_agency():
         # Every address begins with the portal's.
         home.append(
@@ -106,7 +106,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 def overview(request: HttpRequest, page: dict[str, Any]) -> dict[str, Any]:
     """What stands on the first page: as much of it as its visitor may look at."""
-    may = request.user.has_perm  # type: ignore[union-attr]
+    may = request.user.has_perm
     if context.in_agency():
         found = _agency_overview() if may("campaigns.view_campaign") and may("senders.view_sender") else {}
     else:
@@ -115,7 +115,7 @@ def overview(request: HttpRequest, page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operator_overview() -> dict[str, Any]:
-    accounts = list(accounts_with_today(timezone.now()))
+    accounts: list[Any] = list(accounts_with_today(timezone.now()))
     in_use = [one for one in accounts if one.enabled]
     used, allowed = sum(one.used for one in in_use), sum(one.per_day for one in in_use)
     agencies = Agency.objects.exclude(schema_name=context.PUBLIC)

@@ -182,6 +182,23 @@ def test_neither_site_shows_the_queue_or_the_other_sides_tables() -> None:
     assert agency == {"campaigns", "senders", "users", "auth"}
 
 
+def test_the_overview_shows_the_operator_every_account_and_an_agency_its_own_campaigns(
+    operators: Visitor, alpha: Agency, beta: Agency, oscar: User, carol: User, accounts: dict[str, Account]
+) -> None:
+    furnish(alpha, "ours")
+    health.block(accounts["resend"].pk, "the key is revoked", now=timezone.now())
+    reserve(accounts["smtp"], accounts["smtp"].allotments.first(), 7, now=timezone.now())
+
+    page = operators.get("/admin/")
+    assert [(row["name"], row["state"], row["cells"][1]) for row in page.context["table"]["rows"]] == [
+        ("resend", "Blocked", "0 / 1,000"),
+        ("sendgrid", "Ready", "0 / 1,000"),
+        ("smtp", "Ready", "7 / 1,000"),
+    ]
+    assert [row["name"] for row in at(alpha, carol).get("/admin/").context["table"]["rows"]] == ["To ours"]
+    assert at(beta, oscar).get("/admin/").context["table"]["rows"] == []
+
+
 def test_the_sidebar_shows_what_its_visitor_may_look_at(alpha: Agency, beta: Agency) -> None:
     with context.entered(alpha):
         dan = User.objects.create_user("dan@alpha.test", "correct horse battery", is_staff=True)
@@ -191,6 +208,7 @@ def test_the_sidebar_shows_what_its_visitor_may_look_at(alpha: Agency, beta: Age
 
     assert 'href="/admin/campaigns/contact/"' in page
     assert 'href="/admin/campaigns/campaign/"' not in page
+    assert "Choose on the left" in page
 
 
 def test_the_outsider_finds_no_row_of_another_agency(alpha: Agency, beta: Agency, oscar: User, draft: Campaign) -> None:

@@ -237,7 +237,9 @@ def test_shares_are_given_by_account_and_must_add_up(
     with context.entered(alpha):
         people = stage.contact_list("a", 10)
 
-    page = carols.post("/campaigns/new/", details(people, distribution="shares", **{resend: "70", smtp: "20"}))
+    wrong = details(people, distribution="shares", html="{{ nonsense }}", **{resend: "70", smtp: "20"})
+    page = carols.post("/campaigns/new/", wrong)
+    assert "names nonsense" in page.context["form"].non_field_errors()[0]
     assert page.context["form"].errors[resend] == ["The shares add up to 90 %, not to 100 %."]
     page = carols.post("/campaigns/new/", details(people, distribution="shares", **{resend: "170", smtp: "-70"}))
     assert {resend, smtp} <= set(page.context["form"].errors)
