@@ -125,7 +125,7 @@ class Intake(AgencyRow):
 class RejectedRow(AgencyRow):
     """A row of a contact file that was not taken. `number` is its line in the file, counted from 1 with the header."""
 
-    intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="rejected_rows")
+    intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="rejected_rows", verbose_name=_("import"))
     number = models.PositiveIntegerField(_("row"))
     email = models.TextField(_("address"))
     verdict = models.CharField(_("reason"), max_length=20, choices=Verdict.choices)
@@ -269,14 +269,24 @@ class Message(AgencyRow):
         CANCELLED = "cancelled", _("Cancelled")
         UNKNOWN = "unknown", _("In doubt")
 
-    key = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="messages", db_index=False)
-    step = models.ForeignKey(Step, on_delete=models.PROTECT, related_name="messages", db_index=False)
+    key = models.UUIDField(_("key"), default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.PROTECT, related_name="messages", db_index=False, verbose_name=_("campaign")
+    )
+    step = models.ForeignKey(
+        Step, on_delete=models.PROTECT, related_name="messages", db_index=False, verbose_name=_("step")
+    )
     enrollment = models.ForeignKey(Enrollment, on_delete=models.PROTECT, related_name="messages", db_index=False)
-    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="messages")
-    planned = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+", db_index=False)
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+", db_index=False)
-    sender = models.ForeignKey(Sender, on_delete=models.PROTECT, null=True, related_name="messages")
+    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="messages", verbose_name=_("contact"))
+    planned = models.ForeignKey(
+        Account, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("planned account")
+    )
+    account = models.ForeignKey(
+        Account, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("account")
+    )
+    sender = models.ForeignKey(
+        Sender, on_delete=models.PROTECT, null=True, related_name="messages", verbose_name=_("sender")
+    )
     status = models.CharField(
         _("state"), max_length=10, choices=Status.choices, default=Status.SCHEDULED, db_default=Status.SCHEDULED
     )
@@ -291,8 +301,8 @@ class Message(AgencyRow):
     lease_until = models.DateTimeField(null=True)
     # The time between two crashes of PostgreSQL in which it was claimed: an unsynced mark does not survive a crash.
     epoch = models.UUIDField(null=True)
-    attempted_at = models.DateTimeField(null=True)
-    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    attempted_at = models.DateTimeField(_("last attempt"), null=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, db_default=0)
     rescues = models.PositiveSmallIntegerField(default=0, db_default=0)
     refused_by = ArrayField(models.BigIntegerField(), default=list, db_default=[])
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from providers.accounts.routing import Route, in_order, meant_for
 
 
@@ -29,7 +31,7 @@ def distribute(
     Raises PlanRefusedError when there is nothing to plan on or a share names no account.
     """
     if not routes:
-        raise PlanRefusedError("This agency may use no account: ask the operator for an allotment.")
+        raise PlanRefusedError(_("This agency may use no account: ask the operator for an allotment."))
     if mode == "even":
         chosen = in_order(routes, traffic_class)
         weights = [1.0] * len(chosen)
@@ -50,13 +52,13 @@ def _by_shares(
     known = {route.name for route in routes}
     if unknown := sorted(set(shares) - known):
         raise PlanRefusedError(
-            f"The shares name accounts that this agency may not use: {', '.join(unknown)}. "
-            f"It may use: {', '.join(sorted(known))}."
+            _("The shares name accounts that this agency may not use: %(unknown)s. It may use: %(known)s.")
+            % {"unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
         )
     if not all(isinstance(share, int | float) and 0 <= share <= 100 for share in shares.values()):
-        raise PlanRefusedError("Each share is a percentage from 0 to 100.")
+        raise PlanRefusedError(_("Each share is a percentage from 0 to 100."))
     if abs(sum(shares.values()) - 100) > 0.01:
-        raise PlanRefusedError(f"The shares add up to {sum(shares.values()):g} %, not to 100 %.")
+        raise PlanRefusedError(_("The shares add up to %(sum)g %%, not to 100 %%.") % {"sum": sum(shares.values())})
     chosen = [route for route in in_order(routes, traffic_class) if shares.get(route.name)]
     return chosen, [float(shares[route.name]) for route in chosen]
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from disposable_email_domains import blocklist
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from email_validator import EmailNotValidError, validate_email
 
@@ -100,7 +101,7 @@ def judge_address(written: str) -> tuple[str, str] | Refusal:
     wrong = "" if _PLAIN_LOCAL.fullmatch(local) else _local_problem(local)
     if wrong:
         return Refusal(Verdict.BAD_SYNTAX, wrong)
-    place = _judge_domain(domain.lower())
+    place = _judge_domain(domain.lower(), get_language())
     if isinstance(place, Refusal):
         return place
     if len(local) + 1 + len(place) > LONGEST_ADDRESS:
@@ -177,20 +178,21 @@ def _local_problem(local: str) -> str:
         return _("The part before the @ has letters outside A to Z: few servers take such mail (SMTPUTF8).")
     try:
         validate_email(f"{local}@host.example", check_deliverability=False)
-    except EmailNotValidError as error:
-        return str(error)
+    except EmailNotValidError:
+        return _("The part before the @ has a character or a dot that an address cannot have there.")
     return ""
 
 
 @lru_cache(maxsize=65_536)
-def _judge_domain(domain: str) -> str | Refusal:
+def _judge_domain(domain: str, _language: str | None) -> str | Refusal:
     if _OUTSIDE_HOST_NAMES.search(domain):
         return Refusal(Verdict.BAD_SYNTAX, _("The part after the @ is not a host name."))
     if not _PLAIN_DOMAIN.fullmatch(domain) or "--" in domain or len(domain) > 253:
         try:
             known = validate_email(f"a@{domain}", check_deliverability=False, test_environment=True)
-        except EmailNotValidError as error:
-            return Refusal(Verdict.BAD_DOMAIN, str(error))
+        except EmailNotValidError:
+            detail = _("“%(domain)s” is no name that a domain can have.") % {"domain": domain}
+            return Refusal(Verdict.BAD_DOMAIN, detail)
         domain = known.ascii_domain.lower()
     if "." not in domain or domain.rpartition(".")[2] in _RESERVED:
         return Refusal(Verdict.BAD_DOMAIN, _("“%(domain)s” can have no mail server.") % {"domain": domain})

@@ -101,7 +101,8 @@ class Agency(TenantMixin):  # type: ignore[misc]
 class Domain(DomainMixin):  # type: ignore[misc]
     """A host name that leads to an agency's site (or, for the public schema, to the operator's)."""
 
-    domain: "models.CharField[str, str]"
+    domain = models.CharField(_("host name"), max_length=253, unique=True, db_index=True)
+    is_primary = models.BooleanField(_("main"), default=True, db_index=True)
 
     class Meta:
         verbose_name = _("host name")

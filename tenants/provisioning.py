@@ -15,6 +15,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 from django_tenants.utils import schema_exists
 
 from tenants import context
@@ -103,7 +104,7 @@ def check(
     Raises ValidationError, by field, for whatever `create_agency` refuses. Changes nothing.
     """
     if slug in RESERVED:
-        raise ValidationError({"slug": f"The short name {slug} is reserved. Take another one."})
+        raise ValidationError({"slug": _("The short name %(slug)s is reserved. Take another one.") % {"slug": slug}})
     agency = Agency.objects.filter(slug=slug).first()
     if agency is None:
         schema = Agency.schema_for(slug)
@@ -112,7 +113,10 @@ def check(
         if schema_exists(schema):
             # It would become the new agency's data.
             raise ValidationError(
-                {"slug": f"A schema {schema} is there but no agency has it. Drop it, or take another name."}
+                {
+                    "slug": _("A schema %(schema)s is there but no agency has it. Drop it, or take another name.")
+                    % {"schema": schema}
+                }
             )
     domain = _host(agency, host)
     if owner is not None:
@@ -156,7 +160,9 @@ def _host(agency: Agency, host: str) -> Domain:
         raise ValidationError({"host": error}) from None
     domain = Domain.objects.filter(domain=host).first() or Domain(domain=host)
     if domain.pk and domain.tenant_id != agency.pk:
-        raise ValidationError({"host": f"The host name {host} leads to another site. Give this agency another one."})
+        raise ValidationError(
+            {"host": _("The host name %(host)s leads to another site. Give this agency another one.") % {"host": host}}
+        )
     return domain
 
 

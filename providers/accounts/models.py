@@ -130,12 +130,12 @@ class LedgerRow(models.Model):
     Written by `ledger` alone. `used` counts every mail that is claimed, sent or in doubt.
     """
 
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="ledger")
-    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, null=True)
-    period = models.CharField(max_length=5, choices=Period.choices)
-    starts = models.DateField()
-    allowed = models.PositiveIntegerField()
-    used = models.PositiveIntegerField(default=0)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="ledger", verbose_name=_("account"))
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, null=True, verbose_name=_("agency"))
+    period = models.CharField(_("period"), max_length=5, choices=Period.choices)
+    starts = models.DateField(_("begins"))
+    allowed = models.PositiveIntegerField(_("allowed"))
+    used = models.PositiveIntegerField(_("used"), default=0)
 
     class Meta:
         verbose_name = _("ledger row")

@@ -39,8 +39,8 @@ class Migration(migrations.Migration):
             name='Domain',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('domain', models.CharField(db_index=True, max_length=253, unique=True)),
-                ('is_primary', models.BooleanField(db_index=True, default=True)),
+                ('domain', models.CharField(db_index=True, max_length=253, unique=True, verbose_name='host name')),
+                ('is_primary', models.BooleanField(db_index=True, default=True, verbose_name='main')),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='domains', to='tenants.agency')),
             ],
             options={

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anymail.exceptions import AnymailConfigurationError
+from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import anymail, smtp
 from providers.accounts.adapters.wire import Wire
@@ -72,22 +73,34 @@ def open(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) 
 def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:
     """Raise AccountMisconfigured unless these are the settings that this kind has."""
     if kind not in KINDS:
-        raise AccountMisconfigured("kind", f"{kind!r} is not known; known are {', '.join(sorted(KINDS))}")
+        raise AccountMisconfigured(
+            "kind",
+            _("“%(kind)s” is not known; known are %(known)s") % {"kind": kind, "known": ", ".join(sorted(KINDS))},
+        )
     wanted = KINDS[kind]
     for name in wanted.required:
         if not credentials.get(name):
-            raise AccountMisconfigured(name, f"is missing: {wanted.label} cannot be used without it")
+            raise AccountMisconfigured(
+                name, _("is missing: %(kind)s cannot be used without it") % {"kind": wanted.label}
+            )
     for name, value in credentials.items():
         if name not in (*wanted.required, *wanted.optional):
             raise AccountMisconfigured(
                 name,
-                f"is no credential of {wanted.label}; known are {_names(wanted.required + wanted.optional)}",
+                _("is no credential of %(kind)s; known are %(known)s")
+                % {"kind": wanted.label, "known": _names(wanted.required + wanted.optional)},
             )
         if not isinstance(value, str) or not value.isprintable() or value != value.strip():
-            raise AccountMisconfigured(name, "has a space, a line break or another invisible character around or in it")
+            raise AccountMisconfigured(
+                name, _("has a space, a line break or another invisible character around or in it")
+            )
     for name, value in options.items():
         if name not in wanted.options and name not in _NOT_OURS:
-            raise AccountMisconfigured(name, f"is not an option of {wanted.label}; known are {_names(wanted.options)}")
+            raise AccountMisconfigured(
+                name,
+                _("is not an option of %(kind)s; known are %(known)s")
+                % {"kind": wanted.label, "known": _names(wanted.options)},
+            )
         if value is not None:
             _check_value(name, value)
 
@@ -95,11 +108,11 @@ def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any])
 def _check_value(name: str, value: Any) -> None:
     if name in _NUMBERS or name.endswith("_timeout"):
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise AccountMisconfigured(name, "must be a number that is not negative")
+            raise AccountMisconfigured(name, _("must be a number that is not negative"))
     elif not isinstance(value, str):
-        raise AccountMisconfigured(name, "must be text in quotes")
+        raise AccountMisconfigured(name, _("must be text in quotes"))
     elif name == "api_url" and not _is_address(value):
-        raise AccountMisconfigured(name, "must be an address such as https://api.example.com/")
+        raise AccountMisconfigured(name, _("must be an address such as https://api.example.com/"))
 
 
 def _is_address(text: str) -> bool:

@@ -11,6 +11,7 @@ import requests
 from anymail.backends import resend, sendgrid
 from anymail.exceptions import AnymailNotSupportedWarning
 from django.core.mail import EmailMultiAlternatives, get_connection
+from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import mime
 from providers.accounts.adapters.classification import classify, refusal
@@ -243,7 +244,7 @@ class AnymailWire(Wire):
     def _amazon_arguments(self, chosen: dict[str, Any], timeouts: tuple[float, float]) -> dict[str, Any]:
         region = chosen.pop("region", None)
         if not region:
-            raise AccountMisconfigured("region", "is missing: give the region of Amazon SES, such as eu-central-1")
+            raise AccountMisconfigured("region", _("is missing: give the region of Amazon SES, such as eu-central-1"))
         config: dict[str, Any] = {
             # By default botocore posts a mail up to three times when an answer is lost.
             "retries": {"total_max_attempts": 1},

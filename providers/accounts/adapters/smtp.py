@@ -17,6 +17,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends import smtp
 from django.core.mail.message import sanitize_address
 from django.core.mail.utils import DNS_NAME
+from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import mime
 from providers.accounts.adapters.classification import classify
@@ -303,13 +304,13 @@ def _backend_arguments(credentials: Mapping[str, str], options: Mapping[str, Any
     chosen = {**DEFAULTS, **options}
     username, password = credentials.get("username", ""), credentials.get("password", "")
     if not chosen["host"]:
-        raise AccountMisconfigured("host", "is missing: give the name of the mail server")
+        raise AccountMisconfigured("host", _("is missing: give the name of the mail server"))
     if chosen["security"] not in _PORTS:
-        raise AccountMisconfigured("security", f"must be one of {', '.join(_PORTS)}")
+        raise AccountMisconfigured("security", _("must be one of %(known)s") % {"known": ", ".join(_PORTS)})
     if bool(username) != bool(password):
-        raise AccountMisconfigured("password" if username else "username", "is missing: give both or neither")
+        raise AccountMisconfigured("password" if username else "username", _("is missing: give both or neither"))
     if password and chosen["security"] == "none" and chosen["host"] not in LOOPBACK:
-        raise AccountMisconfigured("security", "must be starttls or tls: the password would travel in the clear")
+        raise AccountMisconfigured("security", _("must be starttls or tls: the password would travel in the clear"))
     return {
         "host": chosen["host"],
         "port": chosen["port"] or _PORTS[chosen["security"]],

@@ -77,12 +77,12 @@ class Migration(migrations.Migration):
             name='LedgerRow',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('period', models.CharField(choices=[('day', 'day'), ('month', 'month')], max_length=5)),
-                ('starts', models.DateField()),
-                ('allowed', models.PositiveIntegerField()),
-                ('used', models.PositiveIntegerField(default=0)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ledger', to='accounts.account')),
-                ('agency', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, to='tenants.agency')),
+                ('period', models.CharField(choices=[('day', 'day'), ('month', 'month')], max_length=5, verbose_name='period')),
+                ('starts', models.DateField(verbose_name='begins')),
+                ('allowed', models.PositiveIntegerField(verbose_name='allowed')),
+                ('used', models.PositiveIntegerField(default=0, verbose_name='used')),
+                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ledger', to='accounts.account', verbose_name='account')),
+                ('agency', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, to='tenants.agency', verbose_name='agency')),
             ],
             options={
                 'verbose_name': 'ledger row',
