@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns.models import Campaign, Contact, ContactList, Suppression
 from campaigns.summaries import summaries
@@ -170,6 +170,7 @@ def _operator_overview() -> dict[str, Any]:
 
 def _agency_overview() -> dict[str, Any]:
     under_way = Campaign.objects.filter(status__in=[Campaign.Status.RUNNING, Campaign.Status.PAUSED])
+    lists = ContactList.objects.count()
     senders = Sender.objects.aggregate(all=Count("pk"), active=Count("pk", filter=Q(active=True)))
     return {
         "cards": [
@@ -182,7 +183,7 @@ def _agency_overview() -> dict[str, Any]:
             {
                 "label": _("Contacts"),
                 "value": intcomma(Contact.objects.count()),
-                "note": _("in %(count)d lists") % {"count": ContactList.objects.count()},
+                "note": ngettext("in %(count)d list", "in %(count)d lists", lists) % {"count": lists},
                 "url": reverse("admin:campaigns_contact_changelist"),
             },
             {

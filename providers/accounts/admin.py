@@ -37,6 +37,15 @@ CREDENTIALS: dict[str, list[str]] = {}
 for _kind in adapters.KINDS.values():
     for _credential in (*_kind.required, *_kind.optional):
         CREDENTIALS.setdefault(_credential, []).append(_kind.label)
+_LABELS = {
+    "access_key_id": gettext_lazy("Access key ID"),
+    "api_key": gettext_lazy("API key"),
+    "password": gettext_lazy("Password"),
+    "secret_access_key": gettext_lazy("Secret access key"),
+    "server_token": gettext_lazy("Server token"),
+    "session_token": gettext_lazy("Session token"),
+    "username": gettext_lazy("User name"),
+}
 
 
 class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -109,7 +118,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
 
 for _name, _labels in CREDENTIALS.items():
     _field = forms.CharField(
-        label=_name.replace("_", " ").capitalize().replace("Api ", "API "),
+        label=_LABELS[_name],
         required=False,
         strip=True,
         help_text=", ".join(_labels),
