@@ -1,10 +1,14 @@
-"""Host name to agency."""
+"""Host name to agency, and agency to language."""
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 from django_tenants.middleware.main import TenantMainMiddleware
 
+from tenants import context
 from tenants.models import Agency, host_name
 
 
@@ -28,3 +32,14 @@ class AgencyMiddleware(TenantMainMiddleware):  # type: ignore[misc]
         # Urls of the public site do not exist here either: a stranger's host learns nothing.
         request.urlconf = "outreach.urls_nowhere"
         raise Http404("No agency has this host name.")
+
+
+class LanguageMiddleware(LocaleMiddleware):
+    """Speaks the language that the visitor chose, else their agency's, else the one that their browser asks for."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        chosen = request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME)
+        if context.in_agency() and chosen not in dict(settings.LANGUAGES):
+            translation.activate(context.current_agency().language)
+            request.LANGUAGE_CODE = translation.get_language()
