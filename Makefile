@@ -15,7 +15,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 	--no-header --no-annotate -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench setup lint lock clean
+.PHONY: help demo run test bench setup lint messages lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -47,6 +47,12 @@ lint: ## check style, types, the direction of imports, and that no migration is 
 	$(VENV) -m mypy .
 	$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(RUN) makemigrations --check --dry-run
+
+messages: ## gather the texts that people read into the Russian catalogue, and compile it (needs gettext)
+	@$(call set_up,base)
+	@command -v msgmerge >/dev/null || { echo 'gettext is needed for this (Debian: apt-get install gettext).' >&2; exit 2; }
+	$(RUN) makemessages -l ru --no-location --no-obsolete --no-wrap -i .venv -i var -i tests -i static
+	$(RUN) compilemessages -l ru -i .venv -i var
 
 lock: ## choose versions anew within pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'uv is needed for this: pip install uv' >&2; exit 2; }
