@@ -214,7 +214,7 @@ def test_every_door_is_shut_to_the_user_of_another_schema(alpha: Agency, beta: A
         ({"subject": "Hello\x00"}, "subject", "Null characters"),
         ({"html": "{{ first_nmae }}"}, "__all__", "Step 1 names first_nmae"),
         ({"html": "{% if %}"}, "__all__", "The HTML is not valid"),
-        ({"html": "{{ first_name "}, "__all__", "is not valid"),
+        ({"html": "{{ first_name "}, "__all__", "Step 1: The HTML"),
     ],
 )
 def test_a_bad_draft_is_refused_by_field_and_nothing_is_saved(
@@ -392,6 +392,14 @@ def test_the_pages_on_the_way_in_open(alpha: Agency, beta: Agency, path: str) ->
 @pytest.mark.parametrize("path", ["/accounts/password/change/", "/accounts/logout/", "/accounts/email/"])
 def test_the_pages_of_ones_own_account_open(carols: Visitor, beta: Agency, path: str) -> None:
     assert carols.get(path).status_code == 200
+
+
+def test_staff_alone_are_led_to_the_administration(carols: Visitor, alpha: Agency, beta: Agency) -> None:
+    with context.entered(alpha):
+        dan = User.objects.create_user("dan@alpha.test", "correct horse battery")
+
+    assert 'href="/admin/"' in body(carols.get("/"))
+    assert 'href="/admin/"' not in body(at(alpha, dan).get("/"))
 
 
 def test_times_are_those_of_the_agency(carols: Visitor, alpha: Agency, beta: Agency, draft: Campaign) -> None:
