@@ -37,6 +37,12 @@ def django_db_setup(django_db_modify_db_settings: None, django_db_blocker: Any) 
             provisioning.create_agency(slug, name, owner=owner, timezone=zone)
     yield
     with django_db_blocker.unblock():
+        # A test that drove a browser has a connection of its own that nobody can reach any more.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
         connection.close()
         teardown_databases(old, verbosity=0)
 

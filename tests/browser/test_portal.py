@@ -1,0 +1,111 @@
+"""What Carol sees and does in a real browser, while Oscar's agency is there too."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from campaigns import dispatch
+from providers.accounts.models import Account
+from providers.sandbox.service import Sandbox
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+from tests.browser.conftest import Complaints, Site, sign_in
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+def drain_in_background(agency: Agency, accounts: list[Account]) -> threading.Thread:
+    """A worker beside the browser."""
+
+    def work() -> None:
+        try:
+            with context.entered(agency):
+                for account in accounts:
+                    until = timezone.now() + timedelta(seconds=60)
+                    dispatch.drain(account.pk, clock=timezone.now, until=until)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_carol_launches_a_campaign_and_watches_it_to_the_end(
+    committed: dict[str, Agency], site: Site, browser: Any, complaints: Complaints
+) -> None:
+    with Sandbox(faults=["smtp=slow:0.01"]) as sandbox:
+        accounts = stage.accounts(sandbox)
+        for agency in committed.values():
+            stage.allot(agency, accounts["smtp"], senders=20)
+        with context.entered(committed["beta"]):
+            stage.campaign(stage.contact_list("theirs", 5))
+        with context.entered(committed["alpha"]):
+            campaign = stage.campaign(stage.contact_list("ours", 200))
+        page = browser.new_page()
+        complaints.listen(page)
+        sign_in(page, site, "alpha", "carol@alpha.test")
+        page.goto(site.url("alpha", f"/campaigns/{campaign.pk}/"))
+        assert "To theirs" not in page.content()
+        page.get_by_role("button", name="Launch").click()
+        page.locator("dialog[open] button[value=yes]").click()
+        page.get_by_text("Running", exact=True).first.wait_for()
+        worker = drain_in_background(committed["alpha"], [accounts["smtp"]])
+        # The page follows by itself: nothing reloads it.
+        page.get_by_text("200 of 200 mails have gone out").wait_for(timeout=60_000)
+        worker.join()
+        assert sandbox.snapshot()["distinct_recipients"] == 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pages_fit_and_do_not_complain(
+    committed: dict[str, Agency], site: Site, browser: Any, complaints: Complaints, scheme: str, width: int
+) -> None:
+    accounts = stage.accounts()
+    for agency in committed.values():
+        stage.allot(agency, *accounts.values())
+    with context.entered(committed["alpha"]):
+        campaign = stage.campaign(stage.contact_list("ours", 20))
+    page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+    complaints.listen(page)
+    sign_in(page, site, "alpha", "carol@alpha.test")
+    for path in ("/", "/campaigns/", f"/campaigns/{campaign.pk}/", "/campaigns/new/", "/contacts/"):
+        answer = page.goto(site.url("alpha", path))
+        assert answer.status == 200
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        red, green, blue = (int(part) for part in shade.strip("rgb()").split(",")[:3])
+        assert (red + green + blue < 3 * 80) == (scheme == "dark")
+
+
+def test_carol_reads_the_portal_in_russian(
+    committed: dict[str, Agency], site: Site, browser: Any, complaints: Complaints
+) -> None:
+    page = browser.new_page()
+    complaints.listen(page)
+    sign_in(page, site, "alpha", "carol@alpha.test")
+    page.get_by_role("button", name="Your menu").click()
+    page.get_by_role("button", name="Русский").click()
+    page.wait_for_load_state()
+    assert page.locator("html").get_attribute("lang") == "ru"
+    page.get_by_role("link", name="Кампании").first.click()
+    page.get_by_role("heading", level=1, name="Кампании").wait_for()
+
+
+def test_the_admin_of_both_hosts_works_without_complaints(
+    committed: dict[str, Agency], site: Site, browser: Any, complaints: Complaints
+) -> None:
+    accounts = stage.accounts()
+    stage.allot(committed["alpha"], *accounts.values())
+    page = browser.new_page()
+    complaints.listen(page)
+    sign_in(page, site, "alpha", "carol@alpha.test")
+    for path in ("campaigns/campaign/", "senders/sender/", "campaigns/contact/"):
+        assert page.goto(site.url("alpha", f"/admin/{path}")).status == 200
