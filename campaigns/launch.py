@@ -121,5 +121,5 @@ ON CONFLICT (campaign_id, contact_id) DO NOTHING
 _ATTRIBUTES = """
 SELECT DISTINCT jsonb_object_keys(p.attributes)
 FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id
-WHERE s.list_id = %s AND s.active
+WHERE s.list_id = %s AND s.active AND jsonb_typeof(p.attributes) = 'object'
 """

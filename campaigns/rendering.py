@@ -1,37 +1,108 @@
 """A contact and a step become an envelope. Texts are Liquid, made by clients, so every render is bounded."""
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from django.utils.translation import gettext as _
 from inscriptis import get_text
+from inscriptis.css_profiles import CSS_PROFILES
+from inscriptis.html_properties import Display
 from inscriptis.model.config import ParserConfig
-from liquid import Environment, StrictDefaultUndefined
-from liquid.exceptions import LiquidError
+from inscriptis.model.html_element import HtmlElement
+from inscriptis.model.tag import CustomHtmlTagHandlerMapping
+from liquid import Environment, RenderContext, StrictDefaultUndefined
+from liquid.ast import Node
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.exceptions import LiquidError, ResourceLimitError
+from liquid.expression import Expression
 from liquid.template import BoundTemplate
+from liquid.token import Token
 
 MAX_SOURCE = 256 * 1024
 MAX_OUTPUT = 512 * 1024
-MAX_LOOPS = 10_000
+# What goes into a filter and what comes out of it: characters of a text, items of a list, bits of a number.
+MAX_VALUE = 4096
+MAX_SECONDS = 0.25
+
+# One value a field, so nothing to loop over: without loops the work grows with the text and no faster.
+TAGS = {"assign", "capture", "case", "comment", "#", "echo", "if", "unless", "content", "output", "illegal"}
+FILTERS = {
+    *("abs", "at_least", "at_most", "ceil", "divided_by", "floor", "minus", "modulo", "plus", "round", "times"),
+    *("append", "capitalize", "downcase", "prepend", "remove", "remove_first", "remove_last", "upcase"),
+    *("replace", "replace_first", "replace_last", "slice", "truncate", "truncatewords", "split", "first", "last"),
+    *("lstrip", "rstrip", "strip", "strip_html", "strip_newlines", "squish", "newline_to_br"),
+    *("escape", "escape_once", "url_encode", "url_decode", "date", "default", "size"),
+}
+
+
+class _Context(RenderContext):
+    """Measures what a filter takes and makes, and the time of the whole."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of this thread alone: a worker that was stopped for a while refuses no text for it.
+        self._until = time.thread_time() + MAX_SECONDS
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        found = super().filter(name, token)
+
+        def measured(*args: Any, **kwargs: Any) -> object:
+            if time.thread_time() > self._until:
+                raise ResourceLimitError("it takes too long", token=token)
+            made = None
+            if all(_size(value) <= MAX_VALUE for value in (*args, *kwargs.values())):
+                made = found(*args, **kwargs)
+                if _size(made) <= MAX_VALUE:
+                    return made
+            raise ResourceLimitError(f"“{name}” is for texts of at most {MAX_VALUE} characters", token=token)
+
+        return measured
+
+
+def _size(value: Any) -> int:
+    # By its type: what is not defined raises when anything is asked of it.
+    if issubclass(type(value), int):
+        return int(value.bit_length())
+    return len(value) if issubclass(type(value), str | list) else 0
+
+
+class _Template(BoundTemplate):
+    context_class = _Context
+
+    def make_partial_namespace(self, partial: bool, render_args: Mapping[str, object]) -> Mapping[str, object]:
+        # Liquid would put a variable of its own here, over a contact's column of that name.
+        return render_args
 
 
 class _Texts(Environment):
     """Liquid with hard limits: what a client writes can neither hang nor fill a worker."""
 
+    template_class = _Template
     output_stream_limit = MAX_OUTPUT
-    loop_iteration_limit = MAX_LOOPS
     local_namespace_limit = MAX_OUTPUT
     context_depth_limit = 30
+
+    def setup_tags_and_filters(self, *, extra: bool = False) -> None:
+        super().setup_tags_and_filters(extra=extra)
+        self.tags = {name: tag for name, tag in self.tags.items() if name in TAGS}
+        self.filters = {name: function for name, function in self.filters.items() if name in FILTERS}
 
 
 _html = _Texts(autoescape=True, undefined=StrictDefaultUndefined)
 _plain = _Texts(autoescape=False, undefined=StrictDefaultUndefined)
 _spaces = re.compile(r"[\r\n\t ]+")
-
-_links_shown = ParserConfig(display_links=True)
+# What the lexer of Liquid needs more than linear time for.
+_raw = re.compile(r"\{%-?\s*(raw|doc)\b")
+_long_gap = re.compile(r"\s{200,}")
+_liquid = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_stand_in = re.compile("\ue000(\\d+)\ue001")
 
 FIELDS = ("email", "first_name", "last_name", "company")
 
@@ -58,7 +129,7 @@ class Rendered:
     html: str | None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def parse(subject: str, html: str, text: str) -> Texts:
     """Parse a step's texts; a missing plain text is made from the HTML, tags of Liquid and all, once and not per mail.
 
@@ -68,7 +139,7 @@ def parse(subject: str, html: str, text: str) -> Texts:
     parsed = _parse(_html, html, "HTML") if html else None
     return Texts(
         _parse(_plain, subject, _("subject")),
-        _parse(_plain, text or get_text(html, _links_shown).strip() + "\n", _("plain text")),
+        _parse(_plain, text or _text_of(html), _("plain text")),
         parsed,
     )
 
@@ -91,9 +162,48 @@ def render(texts: Texts, contact: Mapping[str, Any]) -> Rendered:
     return Rendered(subject, text, html)
 
 
-def fields(email: str, first_name: str, last_name: str, company: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What templates may name: the contact's own fields over those of its file."""
-    return {**attributes, "email": email, "first_name": first_name, "last_name": last_name, "company": company}
+def fields(email: str, first_name: str, last_name: str, company: str, attributes: Any) -> dict[str, Any]:
+    """What templates may name: the contact's own fields over those of its file, which may be any JSON."""
+    more = attributes if isinstance(attributes, Mapping) else {}
+    return {**more, "email": email, "first_name": first_name, "last_name": last_name, "company": company}
+
+
+def _text_of(html: str) -> str:
+    """The HTML as plain text. Its Liquid is set aside meanwhile, so that nothing in it is taken for HTML."""
+    pieces: list[str] = []
+
+    def set_aside(match: re.Match[str]) -> str:
+        pieces.append(match[0])
+        return f"\ue000{len(pieces) - 1}\ue001"
+
+    text = get_text(_liquid.sub(set_aside, html), _flowing)
+    text = _long_gap.sub(lambda gap: "\n\n" if "\n" in gap[0] else " ", text)
+    return _stand_in.sub(lambda match: pieces[int(match[1])], text).strip() + "\n"
+
+
+def _hidden_only(style: str, element: HtmlElement) -> None:
+    if re.search(r"display\s*:\s*none", style, re.IGNORECASE):
+        element.display = Display.none
+
+
+def _flow() -> ParserConfig:
+    """Tables are how mails are laid out, not columns to be padded; sizes of styles would only become blank lines."""
+    block, inline = (
+        HtmlElement(display=Display.block),
+        HtmlElement(prefix=" ", suffix=" ", limit_whitespace_affixes=True),
+    )
+    css = {**CSS_PROFILES["strict"], "table": block, "tr": block, "td": inline, "th": inline}
+    starts = {name: lambda state, attributes: None for name in ("table", "tr", "td", "th")}
+    ends = {name: lambda state: None for name in ("table", "tr", "td", "th")}
+    config = ParserConfig(
+        css=css, display_links=True, custom_html_tag_handler_mapping=CustomHtmlTagHandlerMapping(starts, ends)
+    )
+    config.attribute_handler = copy(config.attribute_handler)
+    config.attribute_handler.attribute_mapping = {"style": _hidden_only}
+    return config
+
+
+_flowing = _flow()
 
 
 def _parse(environment: Environment, source: str, part: str) -> BoundTemplate:
@@ -101,23 +211,53 @@ def _parse(environment: Environment, source: str, part: str) -> BoundTemplate:
         raise NotRenderedError(
             _("The %(part)s is longer than %(limit)d kB.") % {"part": part, "limit": MAX_SOURCE // 1024}
         )
+    if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
+        raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
+    if found := _raw.search(source):
+        raise NotRenderedError(
+            _("The %(part)s uses “%(tag)s”, which is not offered.") % {"part": part, "tag": found[1]}
+        )
+    if _long_gap.search(source):
+        raise NotRenderedError(_("The %(part)s has 200 spaces or empty lines in a row: shorten them.") % {"part": part})
     try:
-        return environment.from_string(source)
-    except LiquidError as error:
+        template = environment.from_string(source)
+        unknown = sorted(set(template.analyze().filters) - environment.filters.keys())
+        has_range = any(isinstance(piece, RangeLiteral) for piece in _pieces(template))
+    except (LiquidError, RecursionError) as error:
         raise NotRenderedError(
             _("The %(part)s is not valid: %(why)s") % {"part": part, "why": _first_line(error)}
         ) from None
+    if unknown:
+        raise NotRenderedError(
+            _("The %(part)s uses %(unknown)s, which is no filter. Known: %(known)s.")
+            % {"part": part, "unknown": ", ".join(unknown), "known": ", ".join(sorted(environment.filters))}
+        )
+    if has_range:
+        # To look something up in a long one takes for ever.
+        raise NotRenderedError(_("The %(part)s uses a range, such as (1..3), which is not offered.") % {"part": part})
+    return template
+
+
+def _pieces(template: BoundTemplate) -> Iterator[Node | Expression]:
+    context = _Context(template)
+    waiting: list[Node | Expression] = [*template.nodes]
+    while waiting:
+        piece = waiting.pop()
+        yield piece
+        if isinstance(piece, Node):
+            waiting += [*piece.children(context), *piece.expressions()]
+        else:
+            waiting += piece.children()
 
 
 def _fill(template: BoundTemplate, contact: Mapping[str, Any], part: str) -> str:
     try:
-        return template.render(**contact)
-    except LiquidError as error:
+        return template.render(contact)
+    # A filter may raise anything for a value it was not made for; the text is to blame, and must not end a worker.
+    except Exception as error:
         raise NotRenderedError(
             _("The %(part)s cannot be filled in: %(why)s") % {"part": part, "why": _first_line(error)}
         ) from None
-    except RecursionError:
-        raise NotRenderedError(_("The %(part)s is nested too deeply.") % {"part": part}) from None
 
 
 def _first_line(error: Exception) -> str:
