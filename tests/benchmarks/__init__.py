@@ -10,5 +10,11 @@ worker      a process that drains, as a job does
 rival       a process that sends the same mails in a plain loop, without a database
 children    starts these processes and ends them, by their ids
 machine     CPU seconds, memory, and how much of the machine others used meanwhile
+draining    one worker, two, slow wires, a provider's limit, many senders
+claiming    batches while the queue grows and while a backup runs
+launching   a million messages at once
+killing     what kill -9 leaves in doubt
+remembering memory of a worker and of the whole installation
+idling      agencies with nothing due
 profile     where the time of a mail goes in a worker
 """

@@ -45,8 +45,8 @@ def measure(group: Group, laid: ground.Ground, repeat: int) -> dict[str, dict[st
             for key, value in found.items():
                 values.setdefault(key, []).append(value)
             print(
-                f"# {group.benchmark} {number + 1}/{repeat}, {time.monotonic() - began:.0f} s, others {quiet.foreign:.0%}: "
-                + ", ".join(f"{key} {value:.4g}" for key, value in found.items()),
+                f"# {group.benchmark} {number + 1}/{repeat}, {time.monotonic() - began:.0f} s, "
+                f"others {quiet.foreign:.0%}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()),
                 file=sys.stderr,
                 flush=True,
             )
@@ -70,10 +70,10 @@ def print_table(groups: list[Group], found: dict[str, dict[str, Any]]) -> None:
         if (one := found.get(name)) is None:
             continue
         key = goals.get(name)
-        must, aim = (_goal(key.must), key.aim_text or _goal(key.aim)) if key else ("", "")
+        must, aim = (_goal(key.must), _goal(key.aim)) if key else ("", "")
         print(
-            f"{name:42}{one['median']:9.4g}  {one['least']:8.4g}-{one['most']:<8.4g}  {one['runs']:4}{must:>7}{aim:>7}  "
-            f"{key.verdict(one['median']) if key else '':8}{one['foreign']:6.0%}"
+            f"{name:42}{one['median']:9.4g}  {one['least']:8.4g}-{one['most']:<8.4g}  {one['runs']:4}"
+            f"{must:>7}{aim:>7}  {key.verdict(one['median']) if key else '':8}{one['foreign']:6.0%}"
         )
     if any(one["foreign"] > DISTURBED for one in found.values()):
         print(f"Others used more than {DISTURBED:.0%} of the machine in some runs: only the ratios mean something.")
@@ -84,7 +84,9 @@ def _goal(value: float | None) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Measure ratios and growths on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=…", description="Measure ratios and growths on this machine."
+    )
     parser.add_argument("keys", nargs="*", help="which lines of the table; none: all")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, one repetition")
     parser.add_argument("--repeat", type=int, help="how often, 5 (1 with --quick) if not given")

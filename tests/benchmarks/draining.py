@@ -1,14 +1,16 @@
 """How fast queued mails leave."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from campaigns import planning
+from tenants.models import Agency
 from tests.benchmarks import scene
 from tests.benchmarks.children import Sender, Sink, together
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
 from tests.benchmarks.machine import cpu_seconds
-from tenants.models import Agency
 
 ACCOUNTS = 3
 SENDERS = 1200
@@ -28,21 +30,16 @@ def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
         rivals = mails // 2
 
         def once() -> Values:
-            with Sender("rival", "smtp", sink.ports["smtp"], rivals) as rival:
-                loop = together([rival])
-            _check(sink, rivals)
+            loop = _rival("smtp", sink, rivals)
             one = drained(ground, both, sink, mails, workers=1)
             two = drained(ground, both, sink, mails, workers=2)
             return {
-                "engine_vs_raw_loop": one["rate"] / (loop["sent"] / loop["seconds"]),
+                "engine_vs_raw_loop": one["rate"] / loop["rate"],
                 "two_workers_vs_one": two["rate"] / one["rate"],
-                "raw loop's CPU / worker's": loop["cpu"] / loop["sent"] * 1000 / one["worker_ms"],
-                "raw loop's CPU / worker's and PostgreSQL's": loop["cpu"]
-                / loop["sent"]
-                * 1000
-                / (one["worker_ms"] + one["database_ms"]),
-                "raw loop, mails/s": loop["sent"] / loop["seconds"],
-                "raw loop, CPU ms a mail": loop["cpu"] / loop["sent"] * 1000,
+                "raw loop's CPU / worker's": loop["ms"] / one["worker_ms"],
+                "raw loop's CPU / worker's and PostgreSQL's": loop["ms"] / (one["worker_ms"] + one["database_ms"]),
+                "raw loop, mails/s": loop["rate"],
+                "raw loop, CPU ms a mail": loop["ms"],
                 "one worker, mails/s": one["rate"],
                 "one worker, CPU ms a mail": one["worker_ms"],
                 "one worker, PostgreSQL's CPU ms a mail": one["database_ms"],
@@ -55,9 +52,112 @@ def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
     scene.clear()
 
 
-def drained(
-    ground: Ground, which: list[Agency], sink: Sink, mails: int, *, workers: int, pairs: list[str] | None = None
-) -> Values:
+@contextmanager
+def slow_http(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """One worker at a Resend that answers in 50 ms against one requests.Session, one by one."""
+    mails, rivals = (300, 20) if ground.quick else (3_000, 100)
+    alpha = scene.agencies()[0]
+    with Sink(http_delay=0.05) as sink:
+        scene.senders(alpha, scene.resend_account(port=sink.ports["http"]), 400)
+        scene.people(alpha, mails)
+
+        def once() -> Values:
+            loop = _rival("http", sink, rivals)
+            one = drained(ground, [alpha], sink, mails, workers=1)
+            return {
+                "http_50ms_vs_session": one["rate"] / loop["rate"],
+                "one Session, mails/s": loop["rate"],
+                "engine over HTTP at 50 ms, mails/s": one["rate"],
+            }
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def slow_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """One worker at a mail server 10 ms away against one smtplib connection."""
+    mails, rivals = (300, 30) if ground.quick else (3_000, 100)
+    alpha = scene.agencies()[0]
+    with Sink(smtp_delay=0.01) as sink:
+        scene.senders(alpha, scene.smtp_accounts(1, port=sink.ports["smtp"])[0], 400)
+        scene.people(alpha, mails)
+
+        def once() -> Values:
+            loop = _rival("smtp", sink, rivals)
+            one = drained(ground, [alpha], sink, mails, workers=1)
+            return {
+                "smtp_10ms_vs_one_connection": one["rate"] / loop["rate"],
+                "one connection at 10 ms, mails/s": loop["rate"],
+                "engine at 10 ms, mails/s": one["rate"],
+            }
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """One worker for some seconds at a Resend that lets five requests a second pass and answers 429 to the others."""
+    seconds = 8 if ground.quick else 20
+    alpha = scene.agencies()[0]
+    with Sink(per_second=5, http_delay=0.05) as sink:
+        scene.senders(alpha, scene.resend_account(port=sink.ports["http"]), 400)
+        scene.people(alpha, 600 * seconds)
+
+        def once() -> Values:
+            scene.queue(alpha)
+            with Sender("worker", *scene.pairs([alpha])) as worker:
+                worker.tell("go")
+                time.sleep(seconds)
+                seen = sink.counts(reset=True)
+                worker.kill()
+            return {
+                "resend_5rps_mails_per_s": seen["mails"] / seconds,
+                "answers 429 a second": seen["throttled"] / seconds,
+                "mails a request": seen["mails"] / max(1, seen["requests"] - seen["throttled"]),
+            }
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """CPU of a mail, worker's and PostgreSQL's: Beta's 5,000 senders over six accounts, Alpha's 1,200 over three."""
+    mails = 2_000 if ground.quick else 10_000
+    alpha, beta = scene.agencies()
+    with Sink() as sink:
+        for agency, senders, accounts in ((alpha, 1200, 3), (beta, 5000, 6)):
+            shares = planning.largest_remainder(senders, [1.0] * accounts)
+            made = scene.smtp_accounts(accounts, port=sink.ports["smtp"], name=agency.slug)
+            for account, share in zip(made, shares, strict=True):
+                scene.senders(agency, account, share)
+            scene.people(agency, mails)
+
+        def once() -> Values:
+            few = drained(ground, [alpha], sink, mails, workers=1)
+            many = drained(ground, [beta], sink, mails, workers=1)
+            few_ms, many_ms = (one["worker_ms"] + one["database_ms"] for one in (few, many))
+            return {
+                "senders_5000_vs_1200": many_ms / few_ms,
+                "CPU ms a mail with 1,200 senders": few_ms,
+                "CPU ms a mail with 5,000 senders": many_ms,
+                "the same by the clock": few["rate"] / many["rate"],
+            }
+
+        yield once
+    scene.clear()
+
+
+def _rival(kind: str, sink: Sink, mails: int) -> Values:
+    with Sender("rival", kind, sink.ports[kind], mails) as rival:
+        loop = together([rival])
+    _check(sink, mails)
+    return {"rate": mails / loop["seconds"], "ms": loop["cpu"] / mails * 1000}
+
+
+def drained(ground: Ground, which: list[Agency], sink: Sink, mails: int, *, workers: int) -> Values:
     """Queue anew and drain with so many workers: mails a second, and CPU milliseconds a mail of both sides.
 
     Of two workers one begins with the last account, as two jobs of different accounts would.
@@ -65,16 +165,13 @@ def drained(
     queued = scene.queue(*which)
     if queued != mails:
         raise RuntimeError(f"{mails} mails were wanted, {queued} were queued.")
-    slots = pairs or scene.pairs(which)
+    slots = scene.pairs(which)
     ways = [slots, slots[::-1]]
-    started = [Sender("worker", *ways[number % 2]) for number in range(workers)]
-    try:
+    with ExitStack() as stack:
+        started = [stack.enter_context(Sender("worker", *ways[number % 2])) for number in range(workers)]
         before = cpu_seconds([ground.postmaster])
         done = together(started)
         database = cpu_seconds([ground.postmaster]) - before
-    finally:
-        for worker in started:
-            worker.__exit__(None, None, None)
     _check(sink, mails)
     if (found := scene.statuses(*which)) != {"sent": mails}:
         raise RuntimeError(f"Of {mails} mails these are in each state: {found}.")

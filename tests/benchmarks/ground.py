@@ -1,4 +1,4 @@
-"""The ground to measure on: a throw-away PostgreSQL with real durability, migrated, with the agencies Alpha and Beta."""
+"""A throw-away PostgreSQL with real durability, migrated, with the agencies Alpha and Beta."""
 
 import os
 import shutil
@@ -37,8 +37,8 @@ class Ground:
 
 
 @contextmanager
-def laid(*, quick: bool, preload: str = "") -> Iterator[Ground]:
-    """Make the ground and remove it again. `preload` names a library that PostgreSQL loads at its start."""
+def laid(*, quick: bool) -> Iterator[Ground]:
+    """Make the ground and remove it again. PostgreSQL can count statements, but does so only when `counted` says so."""
     var = Path(tempfile.mkdtemp(prefix="polza-bench-"))
     # The server may run as another user, who must get in.
     var.chmod(0o755)
@@ -53,10 +53,13 @@ def laid(*, quick: bool, preload: str = "") -> Iterator[Ground]:
         os.environ["DATABASE_URL"] = (
             f"postgres://{where['USER']}@/{where['NAME']}?host={where['HOST']}&port={where['PORT']}"
         )
-        if preload:
-            _preload(where, preload)
-            server.release()
-            server.start()
+        _order(where, "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        server.release()
+        server.start()
+        _order(where, "ALTER SYSTEM SET pg_stat_statements.track = 'none'")
+        _order(where, "ALTER SYSTEM SET pg_stat_statements.track_planning = on")
+        _order(where, "SELECT pg_reload_conf()")
+        _order(where, "CREATE EXTENSION pg_stat_statements")
         _set_up()
         yield Ground(var, quick)
     finally:
@@ -65,13 +68,13 @@ def laid(*, quick: bool, preload: str = "") -> Iterator[Ground]:
         shutil.rmtree(var, ignore_errors=True)
 
 
-def _preload(where: dict[str, str], library: str) -> None:
+def _order(where: dict[str, str], statement: str) -> None:
     import psycopg
 
     with psycopg.connect(
         host=where["HOST"], port=where["PORT"], dbname=where["NAME"], user=where["USER"], autocommit=True
     ) as connection:
-        connection.execute(f"ALTER SYSTEM SET shared_preload_libraries = '{library}'".encode())
+        connection.execute(statement.encode())
 
 
 def _set_up() -> None:
@@ -83,6 +86,23 @@ def _set_up() -> None:
     provisioning.prepare()
     for slug in AGENCIES:
         provisioning.create_agency(slug, slug.title())
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Let PostgreSQL count every statement, from zero, in pg_stat_statements."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET pg_stat_statements.track = 'top'")
+        cursor.execute("SELECT pg_reload_conf()")
+        cursor.execute("SELECT pg_stat_statements_reset()")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET pg_stat_statements.track = 'none'")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 def _disconnect() -> None:

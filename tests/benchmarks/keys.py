@@ -13,13 +13,12 @@ Benchmark = Callable[[Ground], AbstractContextManager[Callable[[], Values]]]
 
 @dataclass(frozen=True)
 class Key:
-    """One line of the table. `more`: whether more is better. A goal of None is not a number; `aim_text` says it."""
+    """One line of the table. `more`: whether more is better. A goal of None is none."""
 
     name: str
     more: bool
     must: float | None
     aim: float | None
-    aim_text: str = ""
 
     def verdict(self, value: float) -> str:
         """aim, must or missed."""
@@ -43,6 +42,21 @@ GROUPS = (
         "draining.over_smtp",
         (Key("engine_vs_raw_loop", True, 0.9, 3.0), Key("two_workers_vs_one", True, 1.7, 1.9)),
     ),
+    Group("draining.slow_http", (Key("http_50ms_vs_session", True, 20, 60),)),
+    Group("draining.limited_resend", (Key("resend_5rps_mails_per_s", True, 4.5, 450),)),
+    Group("draining.slow_smtp", (Key("smtp_10ms_vs_one_connection", True, 10, 60),)),
+    Group("claiming.growth", (Key("claim_growth_10k_to_1m", False, 1.5, 1.15),)),
+    Group("claiming.held_snapshot", (Key("claim_growth_held_snapshot", False, 3, 1.3),), most=1),
+    Group(
+        "launching.million",
+        (Key("launch_1m_vs_insert_select", False, 6, 3), Key("launch_rss_mb", False, 300, None)),
+    ),
+    Group("draining.more_senders", (Key("senders_5000_vs_1200", False, 1.1, 1.0),)),
+    Group("killing.in_doubt", (Key("in_doubt_per_kill", False, 25, 4),)),
+    Group("remembering.worker", (Key("worker_pss_growth", False, 1.10, 1.03),), most=1),
+    Group("remembering.stack", (Key("stack_pss_mb", False, 700, 550),), most=3),
+    Group("idling.queries", (Key("idle_queries_per_s", False, 30, 10),), most=1),
+    Group("idling.tick", (Key("tick_500_agencies_ms", False, 150, 50),)),
 )
 
 

@@ -7,7 +7,6 @@ call, which is measured and told.
 
 import argparse
 import importlib
-import json
 import sys
 import threading
 import time
@@ -119,7 +118,6 @@ def worker(pairs: list[str]) -> None:
 
 def _count_statements(clock: Clock) -> None:
     """Count what really goes to the server, the search_path and transactions too."""
-    from psycopg.generators import execute  # noqa: F401 - to fail early when psycopg is built differently
     from psycopg import Connection, Cursor
 
     inner = Cursor.execute
@@ -143,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mails", type=int, default=6000)
     mails = parser.parse_args().mails
-    with ground.laid(quick=True, preload="pg_stat_statements") as laid:
+    with ground.laid(quick=True) as laid:
         from django.db import connection
 
         from tests.benchmarks import scene
@@ -151,9 +149,6 @@ def main() -> None:
         from tests.benchmarks.machine import cpu_seconds
 
         with Sink() as sink, connection.cursor() as cursor:
-            cursor.execute("CREATE EXTENSION pg_stat_statements")
-            cursor.execute("ALTER SYSTEM SET pg_stat_statements.track_planning = on")
-            cursor.execute("SELECT pg_reload_conf()")
             accounts = scene.smtp_accounts(3, port=sink.ports["smtp"])
             for agency in scene.agencies():
                 for account in accounts:
@@ -164,9 +159,8 @@ def main() -> None:
                 extra = [] if module == "worker" else ["--worker"]
                 child = Sender.__new__(Sender)
                 Child.__init__(child, module, *extra, *scene.pairs(scene.agencies()))
-                with child:
+                with child, ground.counted():
                     child.hear()
-                    cursor.execute("SELECT pg_stat_statements_reset()")
                     before = cpu_seconds([laid.postmaster])
                     far = cpu_seconds([sink.pid])
                     child.tell("go")
@@ -178,8 +172,9 @@ def main() -> None:
                 sent = result["sent"]
                 seconds = result["ended"] - result["started"]
                 print(
-                    f"\n== {title}: {sent} mails, {sent / seconds:.0f}/s, {seconds / sent * 1e6:.0f} us a mail; CPU us a mail: "
-                    f"worker {result['cpu'] / sent * 1e6:.0f}, PostgreSQL {database / sent * 1e6:.0f}, sink {far / sent * 1e6:.0f}"
+                    f"\n== {title}: {sent} mails, {sent / seconds:.0f}/s, {seconds / sent * 1e6:.0f} us a mail; "
+                    f"CPU us a mail: worker {result['cpu'] / sent * 1e6:.0f}, "
+                    f"PostgreSQL {database / sent * 1e6:.0f}, sink {far / sent * 1e6:.0f}"
                 )
                 if module == "profile":
                     print_spent(result, sent)
@@ -187,13 +182,14 @@ def main() -> None:
 
 
 def print_spent(result: dict[str, Any], sent: int) -> None:
+    """The wrapped functions, and what the client sent to PostgreSQL."""
     print(f"\n{'thread':6} {'what, without what is wrapped below it':44}{'calls/mail':>10}{'wall us':>9}{'CPU us':>8}")
     rows = sorted(result["spent"], key=lambda row: (row[0] != "main", -row[3]))
     for side, name, calls, wall, cpu in rows:
         print(f"{side:6} {name:44}{calls / sent:10.3f}{wall / sent * 1e6:9.1f}{cpu / sent * 1e6:8.1f}")
     for side in ("main", "lines"):
-        mine = [row for row in rows if row[0] == side]
-        print(f"{side:6} {'sum':44}{'':10}{sum(r[3] for r in mine) / sent * 1e6:9.1f}{sum(r[4] for r in mine) / sent * 1e6:8.1f}")
+        wall, cpu = (sum(row[column] for row in rows if row[0] == side) / sent * 1e6 for column in (3, 4))
+        print(f"{side:6} {'sum':44}{'':10}{wall:9.1f}{cpu:8.1f}")
     print("\nround trips a mail, as the client sends them")
     for text, count in sorted(result["statements"].items(), key=lambda item: -item[1]):
         print(f"{count / sent:8.4f}  {text}")
@@ -201,14 +197,17 @@ def print_spent(result: dict[str, Any], sent: int) -> None:
 
 
 def print_statements(rows: list[Any], sent: int) -> None:
+    """What PostgreSQL says of its statements. It groups the checks of all foreign keys under one table's name."""
     print("\nOn the server, us a mail; parsing, the protocol and commits are not in it")
-    print(f"{'calls/mail':>10}{'plan':>8}{'execute':>8}{'us each':>9}{'rows':>8}{'WAL bytes':>10}{'hits/call':>10}  statement")
+    print(f"{'calls/mail':>10}{'plan':>8}{'execute':>8}{'us each':>9}{'rows':>8}{'WAL bytes':>10}{'hits/call':>10}")
     for query, calls, plan, execution, count, wal, hits in rows:
+        plan, execution = plan * 1000, execution * 1000
         print(
-            f"{calls / sent:10.4f}{plan * 1000 / sent:8.1f}{execution * 1000 / sent:8.1f}{(plan + execution) * 1000 / calls:9.1f}"
+            f"{calls / sent:10.4f}{plan / sent:8.1f}{execution / sent:8.1f}{(plan + execution) / calls:9.1f}"
             f"{count / calls:8.1f}{wal / sent:10.0f}{hits / calls:10.0f}  {' '.join(query.split())[:110]}"
         )
-    print(f"{'':10}{sum(r[2] for r in rows) * 1000 / sent:8.1f}{sum(r[3] for r in rows) * 1000 / sent:8.1f}  in all")
+    plan, execution = (sum(row[column] for row in rows) * 1000 / sent for column in (2, 3))
+    print(f"{'':10}{plan:8.1f}{execution:8.1f}  in all")
 
 
 _STATEMENTS = """

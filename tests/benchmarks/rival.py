@@ -35,9 +35,7 @@ def main() -> None:
     started, cpu = time.monotonic(), time.process_time()
     loops[kind](port, people)
     ended = time.monotonic()
-    print(
-        json.dumps({"sent": count, "started": started, "ended": ended, "cpu": time.process_time() - cpu}), flush=True
-    )
+    print(json.dumps({"sent": count, "started": started, "ended": ended, "cpu": time.process_time() - cpu}), flush=True)
 
 
 def over_smtp(port: int, people: list[dict[str, Any]]) -> None:

@@ -24,11 +24,11 @@ def agencies() -> list[Agency]:
     return list(Agency.objects.filter(slug__in=["alpha", "beta"]).order_by("slug"))
 
 
-def smtp_accounts(count: int, *, port: int, **options: Any) -> list[Account]:
+def smtp_accounts(count: int, *, port: int, name: str = "smtp", **options: Any) -> list[Account]:
     """Accounts at the sink, all meant for bulk mail."""
     return [
         Account.objects.create(
-            name=f"smtp-{number}",
+            name=f"{name}-{number}",
             kind="smtp",
             credentials={},
             options={"host": "127.0.0.1", "port": port, "security": "none", **options},
@@ -51,13 +51,6 @@ def resend_account(*, port: int, **options: Any) -> Account:
         per_day=100_000_000,
         sender_limit=100_000,
     )
-
-
-def point_at(accounts: Iterable[Account], port: int) -> None:
-    """Let SMTP accounts lead to another sink."""
-    for account in accounts:
-        account.options["port"] = port
-        account.save(update_fields=["options"])
 
 
 def senders(agency: Agency, account: Account, count: int, *, per_day: int = 50) -> None:
@@ -98,27 +91,28 @@ def forget_runs(*which: Agency) -> None:
         with context.entered(agency), connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(_PER_RUN + _OF_A_DAY)} RESTART IDENTITY CASCADE")
             cursor.execute("UPDATE senders_sender SET used_at = NULL WHERE used_at IS NOT NULL")
-            cursor.execute("DELETE FROM public.accounts_ledgerrow WHERE agency_id = %s OR agency_id IS NULL", [agency.pk])
-            cursor.execute("DELETE FROM public.accounts_health")
+            cursor.execute("DELETE FROM accounts_ledgerrow WHERE agency_id = %s OR agency_id IS NULL", [agency.pk])
+            cursor.execute("DELETE FROM accounts_health")
 
 
-def draft(agency: Agency) -> Campaign:
-    """A campaign to the people of `agency`, not launched."""
+def draft(agency: Agency, **step: str) -> Campaign:
+    """A campaign to the people of `agency`, not launched. `step` replaces the mail of 5 kB."""
+    mail = step or {"subject": texts.SUBJECT, "html": texts.HTML, "text": texts.TEXT}
     with context.entered(agency):
         made = Campaign.objects.create(
             name="bench", list=ContactList.objects.get(name="people"), traffic_class=TrafficClass.BULK
         )
-        Step.objects.create(campaign=made, position=1, subject=texts.SUBJECT, html=texts.HTML, text=texts.TEXT)
+        Step.objects.create(campaign=made, position=1, **mail)
         return made
 
 
-def queue(*which: Agency) -> int:
+def queue(*which: Agency, **step: str) -> int:
     """Begin a day anew and launch one campaign to all people of each agency; return how many mails are queued."""
     forget_runs(*which)
     total = 0
     for agency in which:
         with context.entered(agency):
-            total += launch.launch(draft(agency), now=timezone.now()).total
+            total += launch.launch(draft(agency, **step), now=timezone.now()).total
     settle()
     return total
 
@@ -134,8 +128,8 @@ def settle() -> None:
 
 def pairs(which: Iterable[Agency]) -> list[str]:
     """What a worker drains: agency and account, one account after the other."""
-    slots = Allotment.objects.filter(agency__in=list(which)).select_related("agency").order_by("account_id", "agency_id")
-    return [f"{slot.agency.schema_name}:{slot.account_id}" for slot in slots]
+    slots = Allotment.objects.filter(agency__in=list(which)).order_by("account_id", "agency_id")
+    return [f"{slot.agency.schema_name}:{slot.account_id}" for slot in slots.select_related("agency")]
 
 
 def statuses(*which: Agency) -> dict[str, int]:

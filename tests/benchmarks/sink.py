@@ -135,10 +135,12 @@ class Resend:
             self._tally.throttled += 1
             return _http(429, b'{"statusCode":429,"name":"rate_limit_exceeded","message":"Too many requests."}')
         mails = json.loads(body)
-        ids = [{"id": f"sink-{self._tally.mails + number}"} for number in range(len(mails))] if type(mails) is list else []
-        for mail in mails if type(mails) is list else [mails]:
-            self._tally.take(str(mail["to"]).encode())
-        return _http(200, json.dumps({"data": ids} if ids else {"id": f"sink-{self._tally.mails}"}).encode())
+        ids = [self._take(mail) for mail in (mails if isinstance(mails, list) else [mails])]
+        return _http(200, json.dumps({"data": ids} if isinstance(mails, list) else ids[0]).encode())
+
+    def _take(self, mail: dict[str, Any]) -> dict[str, str]:
+        self._tally.take(str(mail["to"]).encode())
+        return {"id": f"sink-{self._tally.mails}"}
 
     def _passes(self) -> bool:
         now = time.monotonic()
@@ -203,9 +205,7 @@ class Sink:
         line, _ = listener.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.settimeout(5)
-        talk: Talk = (
-            Smtp(self._tally) if name == "smtp" else Resend(self._tally, self._per_second, self._passed)
-        )
+        talk: Talk = Smtp(self._tally) if name == "smtp" else Resend(self._tally, self._per_second, self._passed)
         self._lines[line.fileno()] = (line, talk, self._delays[name])
         self._epoll.register(line.fileno(), select.EPOLLIN)
         self._answer(line.fileno(), talk.greeting)

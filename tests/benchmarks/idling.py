@@ -1,0 +1,106 @@
+"""What agencies cost that have nothing to send."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+from campaigns import jobs as campaigns
+from tenants import context
+from tenants.models import Agency
+from tests.benchmarks import scene
+from tests.benchmarks.ground import Ground, counted
+from tests.benchmarks.keys import Values
+from tests.benchmarks.remembering import running
+
+
+@contextmanager
+def queries(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """Statements a second of two clusters and their watchdog while 50 agencies have nothing due."""
+    seconds = 15 if ground.quick else 65
+    if ground.quick:
+        ground.say(f"idle_queries_per_s: with --quick over {seconds} s, which the rounds of each minute may miss.")
+    with cloned(50):
+
+        def once() -> Values:
+            with running("--no-web"):
+                time.sleep(15)
+                with counted(), connection.cursor() as cursor:
+                    began = time.monotonic()
+                    time.sleep(seconds)
+                    took = time.monotonic() - began
+                    cursor.execute("SELECT sum(calls) FROM pg_stat_statements")
+                    calls = cursor.fetchone()[0]
+                    cursor.execute(_MOST)
+                    most = "; ".join(f"{count / took:.1f}/s {query}" for query, count in cursor.fetchall())
+                    ground.say(f"idle_queries_per_s, the most frequent: {most}")
+            return {"idle_queries_per_s": float(calls) / took}
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def tick(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """One round of the scheduler's tick over agencies with nothing due."""
+    count = 50 if ground.quick else 500
+    if ground.quick:
+        ground.say(f"tick_500_agencies_ms: with --quick {500 // count} times a round over {count} agencies.")
+    with cloned(count):
+        with context.public():
+            campaigns.tick()
+
+        def once() -> Values:
+            with context.public():
+                began = time.monotonic()
+                for _ in range(500 // count):
+                    campaigns.tick()
+                took = time.monotonic() - began
+            with counted(), context.public(), connection.cursor() as cursor:
+                campaigns.tick()
+                cursor.execute("SELECT sum(calls) FROM pg_stat_statements")
+                calls = float(cursor.fetchone()[0])
+            return {"tick_500_agencies_ms": took * 1000, "statements an agency and tick": calls / count}
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def cloned(count: int) -> Iterator[None]:
+    """So many agencies, Alpha and Beta included: the tables of Alpha's campaigns and senders copied empty, by SQL."""
+    alpha = scene.agencies()[0]
+    slugs = [f"clone{number}" for number in range(count - 2)]
+    with connection.cursor() as cursor:
+        for slug in slugs:
+            cursor.execute(_CLONE.format(source=alpha.schema_name, target=Agency.schema_for(slug)))
+    Agency.objects.bulk_create(
+        [Agency(slug=slug, schema_name=Agency.schema_for(slug), name=slug, ready=True) for slug in slugs]
+    )
+    try:
+        yield
+    finally:
+        Agency.objects.filter(slug__in=slugs).delete()
+        with connection.cursor() as cursor:
+            for slug in slugs:
+                cursor.execute(f'DROP SCHEMA "{Agency.schema_for(slug)}" CASCADE')
+
+
+# Accounts and people need no copy: nobody signs in here.
+_CLONE = """
+DO $$
+DECLARE name text;
+BEGIN
+    CREATE SCHEMA "{target}";
+    FOR name IN
+        SELECT tablename FROM pg_tables WHERE schemaname = '{source}'
+        AND tablename !~ '^(auth_|django_|account_|users_)'
+    LOOP
+        EXECUTE format('CREATE TABLE "{target}".%I (LIKE "{source}".%I INCLUDING ALL)', name, name);
+    END LOOP;
+END $$
+"""
+_MOST = """
+SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 60), calls FROM pg_stat_statements ORDER BY calls DESC LIMIT 6
+"""

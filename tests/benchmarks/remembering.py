@@ -1,0 +1,136 @@
+"""Memory of a worker over time, and of everything that `manage.py run` runs."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from campaigns import jobs as campaigns
+from tenants import context, jobs
+from tests.benchmarks import scene
+from tests.benchmarks.children import ROOT, Sender, Sink
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.keys import Values
+from tests.benchmarks.machine import pss_mb
+
+
+@contextmanager
+def worker(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """A worker's memory when it has sent some and ten times as many."""
+    early, late = (1_000, 10_000) if ground.quick else (20_000, 200_000)
+    if ground.quick:
+        ground.say(f"worker_pss_growth: with --quick from {early:,} to {late:,} mails.")
+    both = scene.agencies()
+    with Sink() as sink:
+        accounts = scene.smtp_accounts(3, port=sink.ports["smtp"])
+        for agency in both:
+            for account in accounts:
+                scene.senders(agency, account, 200, per_day=1000)
+            scene.people(agency, late // len(both))
+
+        def once() -> Values:
+            scene.queue(*both)
+            with Sender("worker", *scene.pairs(both)) as sender:
+                sender.tell("go")
+                while sink.counts()["mails"] < early:
+                    time.sleep(0.05)
+                before = pss_mb([sender.pid])
+                sent = sender.result()["sent"]
+                after = pss_mb([sender.pid])
+            seen = sink.counts(reset=True)
+            if not sent == seen["distinct"] == late:
+                raise RuntimeError(f"{sent} were sent and {seen} came, not {late}.")
+            return {"worker_pss_growth": after / before, "worker early, MB": before, "worker late, MB": after}
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """The most that PostgreSQL, web and workers hold at once while mails are sent and pages are asked for."""
+    mails = 2_000 if ground.quick else 20_000
+    both = scene.agencies()
+    with Sink() as sink:
+        accounts = scene.smtp_accounts(3, port=sink.ports["smtp"])
+        for agency in both:
+            for account in accounts:
+                scene.senders(agency, account, 200)
+            scene.people(agency, mails // len(both))
+
+        def once() -> Values:
+            scene.queue(*both)
+            port = _free_port()
+            with running("--port", str(port)) as machine:
+                _await(port)
+                for agency in both:
+                    with context.entered(agency):
+                        for account in accounts:
+                            jobs.enqueue(campaigns.drain, account.pk)
+                most = whole = database = 0.0
+                deadline = time.monotonic() + 180
+                while (sent := sink.counts()["mails"]) < mails or not most:
+                    _ask(port, both[0].slug)
+                    database = pss_mb([ground.postmaster])
+                    whole = pss_mb([machine]) + database
+                    most = max(most, whole)
+                    if time.monotonic() > deadline:
+                        raise RuntimeError(f"Only {sent} of {mails} mails were sent within three minutes.")
+            sink.counts(reset=True)
+            return {"stack_pss_mb": most, "of it PostgreSQL, MB": database}
+
+        yield once
+    scene.clear()
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[int]:
+    """`manage.py run` with these arguments; its process id."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "run", *arguments],
+        cwd=ROOT,
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(90)
+        except subprocess.TimeoutExpired:
+            # Its children end with it.
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def _await(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError("The web server did not answer within a minute.")
+
+
+def _ask(port: int, slug: str) -> None:
+    for _ in range(10):
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        line.request("GET", "/accounts/login/", headers={"Host": f"{slug}.localhost"})
+        answer = line.getresponse()
+        answer.read()
+        line.close()
+        if answer.status >= 500:
+            raise RuntimeError(f"The web server answered {answer.status}.")
