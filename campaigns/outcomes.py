@@ -35,7 +35,7 @@ class Verb(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What health learns about the account."""
+    """What health learns about the account. Lost answers count as refusals: else a dead account puts all in doubt."""
 
     NONE = "none"
     REFUSED = "refused"
@@ -62,7 +62,7 @@ def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent
     """
     match error:
         case _ if confirmations >= CONFIRMATIONS:
-            return Decision(Verb.DOUBT, Reason.IN_DOUBT)
+            return Decision(Verb.DOUBT, Reason.IN_DOUBT, Trouble.REFUSED)
         case _ if confirmations:
             return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
         case NotAccepted():
@@ -79,5 +79,7 @@ def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent
             return Decision(Verb.FAIL, Reason.RECIPIENT_REFUSED, suppress=error.hard)
         case MessageRefused():
             return Decision(Verb.FAIL, Reason.MESSAGE_REFUSED)
+        case _ if idempotent:
+            return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
         case _:
-            return Decision(Verb.CONFIRM if idempotent else Verb.DOUBT, Reason.IN_DOUBT)
+            return Decision(Verb.DOUBT, Reason.IN_DOUBT, Trouble.REFUSED)

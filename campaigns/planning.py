@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -46,16 +47,17 @@ def distribute(
     return [Share(route.account_id, route.name, count) for route, count in zip(chosen, counts, strict=True)]
 
 
-def _by_shares(
-    routes: Sequence[Route], traffic_class: str, shares: Mapping[str, float]
-) -> tuple[list[Route], list[float]]:
+def _by_shares(routes: Sequence[Route], traffic_class: str, shares: Any) -> tuple[list[Route], list[float]]:
+    # A person wrote them as JSON, which may be anything.
+    if not isinstance(shares, Mapping):
+        raise PlanRefusedError(_('Write the shares as {"account name": percent, …}.'))
     known = {route.name for route in routes}
     if unknown := sorted(set(shares) - known):
         raise PlanRefusedError(
             _("The shares name accounts that this agency may not use: %(unknown)s. It may use: %(known)s.")
             % {"unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
         )
-    if not all(isinstance(share, int | float) and 0 <= share <= 100 for share in shares.values()):
+    if not all(type(share) in (int, float) and 0 <= share <= 100 for share in shares.values()):
         raise PlanRefusedError(_("Each share is a percentage from 0 to 100."))
     if abs(sum(shares.values()) - 100) > 0.01:
         raise PlanRefusedError(_("The shares add up to %(sum)g %%, not to 100 %%.") % {"sum": sum(shares.values())})

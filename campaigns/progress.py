@@ -10,7 +10,7 @@ from django.db import connection
 from campaigns.models import Campaign, Message
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
-from providers.accounts.models import Account, Allotment
+from providers.accounts.models import Account
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import routes
@@ -140,11 +140,7 @@ class _Explain:
         return self._known[account_id]
 
     def _account(self, account_id: int) -> tuple[str, datetime | None]:
-        allotment = (
-            Allotment.objects.select_related("account")
-            .filter(account=account_id, agency=self._agency, account__enabled=True)
-            .first()
-        )
+        allotment = ledger.allotment(self._agency, account_id)
         if allotment is None:
             return Reason.ACCOUNT_GONE, None
         state = health.of(account_id)

@@ -128,6 +128,11 @@ def spent(account: Account, allotment: Allotment, *, now: datetime) -> Spent | N
     return max(found, key=lambda one: one.until, default=None)
 
 
+def _allotments(agency: Agency) -> QuerySet[Allotment]:
+    own = Q(account__owner=None) | Q(account__owner=agency)
+    return Allotment.objects.filter(own, agency=agency, account__enabled=True)
+
+
 def _next(bound: Limit, day: date) -> datetime:
     if bound.period == Period.DAY:
         following = day + timedelta(days=1)
