@@ -4,7 +4,8 @@ intake       rows of a file, by COPY, each with a verdict            → contact
 validation   pure: is this an address we may write to
 planning     pure: how many mails through which account
 launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
-dispatch     claim + quota, render, send, settle                     ← jobs say only "agency A, account P"
+dispatch     claim + quota, then                                     ← jobs say only "agency A, account P"
+delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    a contact and a step become an envelope
 outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates

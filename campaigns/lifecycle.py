@@ -93,21 +93,27 @@ def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, lease: tim
         message.claim = claim
 
 
-def begin(message: Claimed, *, now: datetime) -> bool:
-    """Mark the attempt before the wire is touched; return whether it may be.
+def begin(messages: Sequence[Claimed], *, now: datetime) -> set[int]:
+    """Mark attempts before the wire is touched; return the ids of the messages that may go. All of one claim.
 
     One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
-    The mark may be lost in a crash of PostgreSQL, so a crash since the claim puts the message in doubt anyway.
+    The marks may be lost in a crash of PostgreSQL, so a crash since the claim puts a message in doubt anyway.
     """
+    if not messages:
+        return set()
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [now, message.id, message.claim])
-        return bool(cursor.rowcount)
+        cursor.execute(_BEGIN, [now, [message.id for message in messages], messages[0].claim])
+        return {row[0] for row in cursor.fetchall()}
 
 
-def sent(message: Claimed, provider_id: str | None, *, now: datetime) -> None:
-    """The provider has taken it. Also for a message that a rescuer has put in doubt meanwhile."""
+def sent(taken: Sequence[tuple[Claimed, str | None]], *, now: datetime) -> None:
+    """The provider has taken these, and gave these ids. Also those that a rescuer has put in doubt meanwhile."""
+    if not taken:
+        return
+    ids = [message.id for message, _ in taken]
+    provider_ids = [provider_id or "" for _, provider_id in taken]
     with connection.cursor() as cursor:
-        cursor.execute(_SENT, [now, provider_id or "", message.id, message.claim])
+        cursor.execute(_SENT, [now, ids, provider_ids, taken[0][0].claim])
 
 
 def keep_sender(messages: Iterable[Claimed]) -> None:
@@ -287,18 +293,20 @@ WHERE m.id = n.id AND m.status = 'scheduled'
 _BEGIN = """
 UPDATE campaigns_message m SET attempted_at = %s
 FROM campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
-WHERE m.id = %s AND m.status = 'claimed' AND m.claim = %s
+WHERE m.id = ANY(%s) AND m.status = 'claimed' AND m.claim = %s
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
   AND NOT EXISTS (
       SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
   )
+RETURNING m.id
 """
 _SENT = """
 UPDATE campaigns_message m
-SET status = 'sent', sent_at = %s, provider_id = %s, reason = '', detail = '', attempts = attempts + 1,
+SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,
     lease_until = NULL
-FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
-WHERE m.id = %s AND m.claim = %s AND m.status IN ('claimed', 'unknown')
+FROM unnest(%s::bigint[], %s::text[]) AS n (id, provider_id),
+     (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
+WHERE m.id = n.id AND m.claim = %s AND m.status IN ('claimed', 'unknown')
 """
 _DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = %s, attempts = attempts + 1, lease_until = NULL

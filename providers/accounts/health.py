@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.db.models import F
-from django.db.models.functions import Least
+from django.db.models.functions import Greatest, Least
 
 from providers.accounts.models import Health
 
@@ -37,10 +37,10 @@ def refused(account_id: int, detail: str, *, now: datetime) -> bool:
 
 
 def throttled(account_id: int, after: float, detail: str, *, now: datetime) -> None:
-    """The provider asked for a pause of so many seconds."""
-    Health.objects.update_or_create(
-        account_id=account_id,
-        defaults={"closed_until": now + timedelta(seconds=after), "detail": detail[:300], "changed_at": now},
+    """The provider asked for a pause of so many seconds; a longer one that it asked for before still holds."""
+    of(account_id)
+    Health.objects.filter(account_id=account_id).update(
+        closed_until=Greatest(F("closed_until"), now + timedelta(seconds=after)), detail=detail[:300], changed_at=now
     )
 
 

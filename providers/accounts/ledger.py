@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Greatest
 
 from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period
@@ -66,7 +65,7 @@ def reserve(account: Account, allotment: Allotment, want: int, *, now: datetime)
     granted = min([want, *(bound.allowed - rows[bound.agency_id, bound.period].used for bound in bounds)])
     if granted <= 0:
         return 0
-    _add(account.pk, allotment.agency_id, day, granted, bounds)
+    _add(rows.values(), bounds, granted)
     return granted
 
 
@@ -76,13 +75,16 @@ def give_back(account_id: int, agency_id: int, count: int, *, day: date) -> None
     LedgerRow.objects.filter(pk__in=[row.pk for row in locked]).update(used=F("used") - count)
 
 
+def allotment(agency: Agency, account_id: int) -> Allotment | None:
+    """What this agency may use of an account now, or None: not allotted, not in use, or brought by another agency."""
+    return _allotments(agency).select_related("account").filter(account=account_id).first()
+
+
 def routes(agency: Agency, *, now: datetime) -> list[Route]:
     """Every account that this agency may use, with what is left of it today, by priority."""
     day = utc_day(now)
     allotments = list(
-        Allotment.objects.filter(
-            Q(account__owner=None) | Q(account__owner=agency), agency=agency, account__enabled=True
-        )
+        _allotments(agency)
         .select_related("account", "account__health")
         .order_by("account__priority", "account_id")
     )
@@ -162,7 +164,8 @@ def _locked(
                     agency_id=bound.agency_id,
                     period=bound.period,
                     starts=bound.starts,
-                    allowed=bound.allowed,
+                    used=(used := _used_already(account.pk, bound)),
+                    allowed=max(used, bound.allowed),
                 )
                 for bound in missing
             ],
@@ -178,14 +181,24 @@ def _lock(account_id: int, agency_id: int, day: date) -> dict[tuple[int | None, 
     return {(row.agency_id, row.period): row for row in rows}
 
 
-def _add(account_id: int, agency_id: int, day: date, count: int, bounds: Iterable[Limit]) -> None:
-    with transaction.atomic(savepoint=False):
-        for bound in bounds:
-            LedgerRow.objects.filter(
-                account=account_id, agency=bound.agency_id, period=bound.period, starts=bound.starts
-            ).update(
-                used=F("used") + count,
-                # A limit changed by the operator takes effect here, but never below what is used already. The
-                # CHECK compares it with what is used after this: it refuses what the lock should have prevented.
-                allowed=Greatest(F("used"), bound.allowed),
-            )
+def _used_already(account_id: int, bound: Limit) -> int:
+    """A monthly limit may be set in mid-month, and counts from its first day on."""
+    if bound.period == Period.DAY:
+        return 0
+    days = LedgerRow.objects.filter(
+        account=account_id, agency=bound.agency_id, period=Period.DAY, starts__gte=bound.starts
+    )
+    return int(days.aggregate(used=Sum("used"))["used"] or 0)
+
+
+def _add(rows: Iterable[LedgerRow], bounds: Iterable[Limit], count: int) -> None:
+    """Count mails in every row there is: that of a limit which was taken away too, for they are given back from it."""
+    allowed = {(bound.agency_id, bound.period): bound.allowed for bound in bounds}
+    for row in rows:
+        limit = allowed.get((row.agency_id, row.period))
+        LedgerRow.objects.filter(pk=row.pk).update(
+            used=F("used") + count,
+            # A limit changed by the operator takes effect here, but never below what is used already. The
+            # CHECK compares it with what is used after this: it refuses what the lock should have prevented.
+            allowed=Greatest(F("used"), limit) if limit is not None else Greatest(F("allowed"), F("used") + count),
+        )

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from campaigns import dispatch, launch, progress
+from campaigns import delivery, dispatch, launch, progress
 from campaigns.models import Campaign, Message
 from campaigns.reasons import Reason
 from providers.accounts.models import LedgerRow
@@ -136,9 +136,9 @@ def test_a_suppression_made_after_the_claim_still_holds(alpha: Agency, beta: Age
         launch.launch(campaign, now=NOON)
         allotment = alpha.allotments.select_related("account").get()
         batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
-        dispatch.suppress_address("a1@people.example", "asked to stop")
-        with dispatch.Lines(accounts["smtp"]) as lines:
-            dispatch._Batch(alpha, accounts["smtp"], lines, lambda: NOON, troubled=False).run(batch)
+        delivery.suppress_address("a1@people.example", "asked to stop")
+        with delivery.Lines(accounts["smtp"]) as lines:
+            delivery.Delivery(alpha, accounts["smtp"], lines, lambda: NOON, troubled=False, until=NOON).run(batch)
         assert stage.statuses(campaign) == {"sent": 2, "cancelled": 1}
         assert campaign.messages.get(status="cancelled").reason == Reason.SUPPRESSED
     assert sandbox.snapshot()["distinct_recipients"] == 2

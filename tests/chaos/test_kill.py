@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from campaigns import audit, dispatch, launch, lifecycle, progress
+from campaigns import audit, delivery, dispatch, launch, lifecycle, progress
 from campaigns.models import Campaign, Message
 from campaigns.reasons import Reason
 from providers.accounts.models import Account
@@ -19,7 +19,6 @@ from tenants.models import Agency
 from tests import processes, stage
 
 KILLS = 4
-CONNECTIONS = 4
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_killed_workers_lose_and_repeat_nothing(committed: dict[str, Agency], sa
         later = timezone.now() + timedelta(minutes=6)
         back, doubted = lifecycle.rescue(now=later)
         assert back > 0
-        assert doubted <= KILLS * CONNECTIONS
+        assert doubted <= KILLS * delivery.IN_FLIGHT
         finish(accounts["smtp"])
         assert_all_accounted_for(campaign, sandbox, doubted)
     with context.entered(committed["beta"]):
@@ -127,11 +126,11 @@ def test_a_worker_that_was_only_slow_is_fenced_out(alpha: Agency, beta: Agency) 
         launch.launch(campaign, now=now)
         allotment = alpha.allotments.select_related("account").get()
         first, second = dispatch.claim_batch(alpha, allotment, now=now, limit=2)
-        assert lifecycle.begin(first, now=now)
+        assert lifecycle.begin([first], now=now) == {first.id}
         assert lifecycle.rescue(now=later) == (1, 1)
         # The one that was on the wire turns out to be sent; the other is no longer this worker's to send.
-        lifecycle.sent(first, "id", now=later)
-        assert not lifecycle.begin(second, now=later)
+        lifecycle.sent([(first, "id")], now=later)
+        assert lifecycle.begin([second], now=later) == set()
         assert stage.statuses(campaign) == {"sent": 1, "scheduled": 1}
 
 

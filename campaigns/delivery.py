@@ -1,0 +1,337 @@
+"""A claimed batch on its way over the wire, and what becomes of each mail.
+
+Few mails are in flight at any moment, because whatever is in flight when a worker dies stays in doubt. How they are
+spread follows from the account's own pace: where an answer takes long, over many connections with one mail each; where
+it comes at once, over two connections that get a handful at a time, so that the marks and results of a handful share
+one statement.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from django.conf import settings
+
+from campaigns import lifecycle, outcomes, rendering
+from campaigns.lifecycle import Claimed
+from campaigns.models import Step, Suppression
+from campaigns.outcomes import Decision, Trouble, Verb
+from campaigns.reasons import Reason
+from providers.accounts import adapters, health, routing
+from providers.accounts.envelope import Envelope
+from providers.accounts.errors import (
+    AccountBlocked,
+    AccountMisconfigured,
+    DeliveryError,
+    MessageRefused,
+    NotAccepted,
+    Throttled,
+    Unsure,
+)
+from providers.accounts.models import Account
+from providers.accounts.routing import Route
+from providers.senders import routes
+from tenants.models import Agency
+
+logger = logging.getLogger(__name__)
+
+# At most so many mails are with the wires of one drain, and so in doubt if its worker is killed.
+IN_FLIGHT = 24
+MOST_AT_ONCE = 12
+# A handful is about as much as an account takes in this time.
+HANDFUL_SECONDS = 0.004
+CONNECTIONS = {"smtp": 12}
+CONNECTIONS_OVER_HTTP = 24
+
+# A worker is ended when its job takes too long, and that would put all it has on the wire in doubt.
+CONFIRM_WITHIN = timedelta(seconds=5)
+
+Clock = Callable[[], datetime]
+Outcome = str | None | DeliveryError
+
+
+class Lines:
+    """The connections of one drain to one account: one wire per thread, opened when it is first used."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._wires: list[adapters.Wire] = []
+        self._local = threading.local()
+        self._timeouts = settings.WIRE_TIMEOUTS["smtp" if account.kind == "smtp" else "http"]
+        default = CONNECTIONS.get(account.kind, CONNECTIONS_OVER_HTTP)
+        self._most = max(1, min(IN_FLIGHT, int(account.options.get("connections", default))))
+        self._pace: float | None = None
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=account.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True)
+        for wire in self._wires:
+            with suppress(Exception):
+                wire.close()
+
+    @property
+    def handful(self) -> int:
+        """How many mails one line gets at a time."""
+        if self._pace is None:
+            return 1
+        return max(1, min(MOST_AT_ONCE, int(HANDFUL_SECONDS / self._pace)))
+
+    @property
+    def count(self) -> int:
+        """How many lines are worth using at the account's pace."""
+        return min(self._most, 2 if self._pace is None else IN_FLIGHT // self.handful)
+
+    def send(self, envelopes: Sequence[Envelope]) -> "Future[list[Outcome]]":
+        """Hand over a handful of mails in the background, one after the other.
+
+        The result has an outcome for each mail that was tried: the provider's id, or the error. It is shorter than
+        the handful when the account itself refused, for then the rest was not tried.
+        """
+        return self._pool.submit(self._send, envelopes)
+
+    def _send(self, envelopes: Sequence[Envelope]) -> list[Outcome]:
+        found: list[Outcome] = []
+        for envelope in envelopes:
+            started = time.perf_counter()
+            outcome = self._hand_over(envelope)
+            taken = time.perf_counter() - started
+            found.append(outcome)
+            if _concerns_account(outcome):
+                break
+            # The quicker of two: the first mail of a connection also pays for opening it.
+            self._pace = min(taken, self._pace * 1.05) if self._pace else taken
+        return found
+
+    def _hand_over(self, envelope: Envelope) -> Outcome:
+        try:
+            return self._wire().send(envelope)
+        except DeliveryError as error:
+            return error
+        except AccountMisconfigured as error:
+            return AccountBlocked(str(error))
+        except Exception as error:
+            logger.exception("adapter failed", extra={"account": self._account.name})
+            return Unsure(f"The adapter failed with {type(error).__name__}.")
+
+    def _wire(self) -> adapters.Wire:
+        wire: adapters.Wire | None = getattr(self._local, "wire", None)
+        if wire is None:
+            options = {**self._timeouts, **self._account.options}
+            wire = adapters.open(self._account.kind, self._account.credentials, options)
+            self._local.wire = wire
+            self._wires.append(wire)
+        return wire
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One mail on the wire. `confirmations`: how often the same bytes were sent again after a lost answer."""
+
+    message: Claimed
+    envelope: Envelope
+    confirmations: int = 0
+
+
+class Delivery:
+    """One claimed batch: every message of it is settled when `run` returns.
+
+    `moved_to` are the accounts that got mails which this one refused.
+    """
+
+    def __init__(
+        self, agency: Agency, account: Account, lines: Lines, clock: Clock, *, troubled: bool, until: datetime
+    ) -> None:
+        self._agency = agency
+        self._account = account
+        self._lines = lines
+        self._clock = clock
+        self._troubled = troubled
+        self._confirm_until = until + CONFIRM_WITHIN
+        self.moved_to: set[int] = set()
+        self._idempotent = adapters.KINDS[account.kind].idempotent
+        self._closed = False
+        self._flying: dict[Future[list[Outcome]], list[_Flight]] = {}
+        self._sent: list[Claimed] = []
+        self._stopped: list[Claimed] = []
+        self._routes: list[Route] | None = None
+
+    def run(self, batch: Sequence[Claimed]) -> int:
+        """Send what may go, settle outcomes as they come; return how many mails the provider took."""
+        texts = _texts(batch)
+        waiting = deque(batch)
+        while waiting or self._flying:
+            free = self._lines.count - len(self._flying)
+            if self._closed:
+                lifecycle.release(list(waiting))
+                waiting.clear()
+            elif waiting and free > 0:
+                group = min(len(waiting), free * self._lines.handful)
+                self._launch([waiting.popleft() for _ in range(group)], texts)
+            if self._flying:
+                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                self._settle(done)
+        lifecycle.stop(self._stopped)
+        lifecycle.keep_sender(self._sent)
+        return len(self._sent)
+
+    def _launch(self, messages: Sequence[Claimed], texts: dict[int, rendering.Texts | str]) -> None:
+        ready = []
+        for message in messages:
+            try:
+                ready.append(_Flight(message, _envelope(message, texts[message.step_id], self._agency)))
+            except (rendering.NotRenderedError, MessageRefused) as error:
+                lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
+        cleared = lifecycle.begin([flight.message for flight in ready], now=self._clock())
+        self._stopped += [flight.message for flight in ready if flight.message.id not in cleared]
+        going = [flight for flight in ready if flight.message.id in cleared]
+        size = self._lines.handful
+        for first in range(0, len(going), size):
+            self._fly(going[first : first + size])
+
+    def _fly(self, flights: list[_Flight]) -> None:
+        self._flying[self._lines.send([flight.envelope for flight in flights])] = flights
+
+    def _settle(self, done: "set[Future[list[Outcome]]]") -> None:
+        now = self._clock()
+        taken: list[tuple[Claimed, str | None]] = []
+        refused: list[tuple[_Flight, DeliveryError]] = []
+        untried: list[Claimed] = []
+        for future in done:
+            flights = self._flying.pop(future)
+            results = future.result()
+            for flight, outcome in zip(flights, results, strict=False):
+                if isinstance(outcome, DeliveryError):
+                    refused.append((flight, outcome))
+                else:
+                    taken.append((flight.message, outcome))
+            untried += [flight.message for flight in flights[len(results) :]]
+        lifecycle.sent(taken, now=now)
+        self._sent += [message for message, _ in taken]
+        if taken and self._troubled:
+            health.worked(self._account.pk, now=now)
+            self._troubled = False
+        for flight, error in refused:
+            self._decide(flight, error, now)
+        lifecycle.release(untried)
+
+    def _decide(self, flight: _Flight, error: DeliveryError, now: datetime) -> None:
+        decision = outcomes.decide(
+            error,
+            confirmations=flight.confirmations,
+            snoozes=flight.message.attempts,
+            idempotent=self._idempotent and now < self._confirm_until,
+        )
+        if decision.verb is Verb.CONFIRM:
+            flight.confirmations += 1
+            self._fly([flight])
+            return
+        self._report(decision.trouble, error, now)
+        self._apply(decision, flight.message, error, now)
+
+    def _apply(self, decision: Decision, message: Claimed, error: DeliveryError, now: datetime) -> None:
+        match decision.verb:
+            case Verb.DOUBT:
+                lifecycle.doubt(message, error.detail)
+            case Verb.FAIL:
+                lifecycle.fail(message, decision.reason, error.detail)
+                if decision.suppress:
+                    suppress_address(message.contact["email"], error.detail)
+            case Verb.SNOOZE:
+                lifecycle.reschedule(
+                    message,
+                    due_at=now + decision.delay,
+                    reason=decision.reason,
+                    detail=error.detail,
+                    refused_by=message.refused_by,
+                    # A recipient who puts us off is asked only so many times.
+                    attempt_used=decision.reason is Reason.RECIPIENT_BUSY,
+                )
+            case _:
+                self._fail_over(message, error, now)
+
+    def _fail_over(self, message: Claimed, error: DeliveryError, now: datetime) -> None:
+        if self._routes is None:
+            self._routes = routes.usable(self._agency, now=now)
+        refused_by = [*message.refused_by, self._account.pk]
+        following = routing.next_route(self._routes, message.traffic_class, refused_by=refused_by)
+        if following is not None:
+            self.moved_to.add(following.account_id)
+            lifecycle.reschedule(
+                message, due_at=now, detail=error.detail, account_id=following.account_id, refused_by=refused_by
+            )
+        else:
+            lifecycle.reschedule(
+                message, due_at=now + outcomes.WHEN_ALL_REFUSE, reason=Reason.ACCOUNTS_REFUSED, detail=error.detail
+            )
+
+    def _report(self, trouble: Trouble, error: DeliveryError, now: datetime) -> None:
+        match trouble:
+            case Trouble.REFUSED:
+                self._troubled = True
+                self._closed |= health.refused(self._account.pk, error.detail, now=now)
+            case Trouble.THROTTLED:
+                health.throttled(self._account.pk, getattr(error, "after", 60.0), error.detail, now=now)
+                self._closed = True
+            case Trouble.BLOCKED:
+                health.block(self._account.pk, error.detail, now=now)
+                self._closed = True
+            case _:
+                pass
+
+
+def _concerns_account(outcome: Outcome) -> bool:
+    """Whether the next mail would fare no better."""
+    if isinstance(outcome, Throttled):
+        return not outcome.recipient_only
+    return isinstance(outcome, NotAccepted | AccountBlocked)
+
+
+def suppress_address(address: str, evidence: str) -> None:
+    """Never write to this address again: a server said for good that it does not exist."""
+    Suppression.objects.bulk_create(
+        [Suppression(value=address.lower(), source=Suppression.Source.BOUNCE, evidence=evidence)], ignore_conflicts=True
+    )
+
+
+def _texts(batch: Sequence[Claimed]) -> dict[int, rendering.Texts | str]:
+    """The batch's steps, parsed; a step that does not parse any more is the text that says why."""
+    found: dict[int, rendering.Texts | str] = {}
+    for step in Step.objects.filter(pk__in={message.step_id for message in batch}):
+        try:
+            found[step.pk] = rendering.parse(step.subject, step.html, step.text)
+        except rendering.NotRenderedError as error:
+            found[step.pk] = str(error)
+    return found
+
+
+def _envelope(message: Claimed, texts: rendering.Texts | str, agency: Agency) -> Envelope:
+    if isinstance(texts, str):
+        raise rendering.NotRenderedError(texts)
+    rendered = rendering.render(texts, message.contact)
+    domain = message.sender_address.rsplit("@", 1)[1]
+    name = f"{message.contact['first_name']} {message.contact['last_name']}".strip()
+    return Envelope(
+        key=f"{agency.schema_name}/{message.key}/{message.account_id}",
+        sender=message.sender_address,
+        sender_name=message.sender_name,
+        recipient=message.contact["email"],
+        recipient_name=name,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        message_id=f"<{message.key}@{domain}>",
+        metadata={"agency": agency.schema_name, "message": str(message.key)},
+    )
