@@ -20,6 +20,8 @@ def add_senders(
     allotment's number of senders would be exceeded; then nothing is created.
     """
     account = allotment.account
+    # One at a time for an allotment, or two calls together would exceed it.
+    Allotment.objects.select_for_update().get(pk=allotment.pk)
     names = sorted({address.rsplit("@", 1)[1] for address, _name in addresses})
     SenderDomain.objects.bulk_create(
         [SenderDomain(name=name, per_day=domain_per_day) for name in names], ignore_conflicts=True
