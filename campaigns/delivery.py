@@ -48,6 +48,8 @@ IN_FLIGHT = 24
 MOST_AT_ONCE = 12
 # A handful is about as much as an account takes in this time.
 HANDFUL_SECONDS = 0.004
+# A handful that takes longer is cut: whoever opts out meanwhile must not get what is left of it.
+HANDFUL_MOST_SECONDS = 0.5
 CONNECTIONS = {"smtp": 12}
 CONNECTIONS_OVER_HTTP = 24
 
@@ -66,8 +68,11 @@ class Lines:
         self._wires: list[adapters.Wire] = []
         self._local = threading.local()
         self._timeouts = settings.WIRE_TIMEOUTS["smtp" if account.kind == "smtp" else "http"]
+        wanted = account.options.get("connections")
+        # What is no number is refused with its name when the first wire is opened.
+        usable = isinstance(wanted, int | float) and wanted >= 1
         default = CONNECTIONS.get(account.kind, CONNECTIONS_OVER_HTTP)
-        self._most = max(1, min(IN_FLIGHT, int(account.options.get("connections", default))))
+        self._most = int(min(IN_FLIGHT, wanted if usable else default))
         self._pace: float | None = None
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=account.name)
 
@@ -98,18 +103,22 @@ class Lines:
         """Hand over a handful of mails in the background, one after the other.
 
         The result has an outcome for each mail that was tried: the provider's id, or the error. It is shorter than
-        the handful when the account itself refused, for then the rest was not tried.
+        the handful when the account itself refused or became slow, for then the rest was not tried.
         """
         return self._pool.submit(self._send, envelopes)
 
     def _send(self, envelopes: Sequence[Envelope]) -> list[Outcome]:
         found: list[Outcome] = []
+        began = time.perf_counter()
         for envelope in envelopes:
             started = time.perf_counter()
             outcome = self._hand_over(envelope)
             taken = time.perf_counter() - started
             found.append(outcome)
             if _concerns_account(outcome):
+                break
+            if started + taken - began > HANDFUL_MOST_SECONDS:
+                self._pace = taken
                 break
             # The quicker of two: the first mail of a connection also pays for opening it.
             self._pace = min(taken, self._pace * 1.05) if self._pace else taken
@@ -159,7 +168,7 @@ class Delivery:
         self._lines = lines
         self._clock = clock
         self._troubled = troubled
-        self._confirm_until = until + CONFIRM_WITHIN
+        self._until = until
         self.moved_to: set[int] = set()
         self._idempotent = adapters.KINDS[account.kind].idempotent
         self._closed = False
@@ -174,7 +183,7 @@ class Delivery:
         waiting = deque(batch)
         while waiting or self._flying:
             free = self._lines.count - len(self._flying)
-            if self._closed:
+            if self._closed or self._clock() >= self._until:
                 lifecycle.release(list(waiting))
                 waiting.clear()
             elif waiting and free > 0:
@@ -232,7 +241,7 @@ class Delivery:
             error,
             confirmations=flight.confirmations,
             snoozes=flight.message.attempts,
-            idempotent=self._idempotent and now < self._confirm_until,
+            idempotent=self._idempotent and now < self._until + CONFIRM_WITHIN,
         )
         if decision.verb is Verb.CONFIRM:
             flight.confirmations += 1
@@ -243,8 +252,8 @@ class Delivery:
 
     def _apply(self, decision: Decision, message: Claimed, error: DeliveryError, now: datetime) -> None:
         match decision.verb:
-            case Verb.DOUBT:
-                lifecycle.doubt(message, error.detail)
+            case Verb.FAIL_OVER:
+                self._fail_over(message, error, now)
             case Verb.FAIL:
                 lifecycle.fail(message, decision.reason, error.detail)
                 if decision.suppress:
@@ -260,7 +269,7 @@ class Delivery:
                     attempt_used=decision.reason is Reason.RECIPIENT_BUSY,
                 )
             case _:
-                self._fail_over(message, error, now)
+                lifecycle.doubt(message, error.detail)
 
     def _fail_over(self, message: Claimed, error: DeliveryError, now: datetime) -> None:
         if self._routes is None:

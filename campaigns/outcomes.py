@@ -55,13 +55,13 @@ class Decision:
 
 
 def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent: bool) -> Decision:
-    """What to do after this error. `confirmations` were tried already; `idempotent`: the provider honours our key.
+    """What to do after this error. `confirmations` were tried already; `idempotent`: our key still holds.
 
     Once a first answer was lost, no later refusal proves that the first attempt was refused too: only a yes ends the
     doubt.
     """
     match error:
-        case _ if confirmations >= CONFIRMATIONS:
+        case _ if confirmations and (confirmations >= CONFIRMATIONS or not idempotent):
             return Decision(Verb.DOUBT, Reason.IN_DOUBT, Trouble.REFUSED)
         case _ if confirmations:
             return Decision(Verb.CONFIRM, Reason.IN_DOUBT)

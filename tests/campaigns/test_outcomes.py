@@ -60,6 +60,7 @@ def test_a_first_answer_that_is_lost_is_asked_for_again_only_where_the_key_is_ho
 def test_after_a_lost_answer_no_refusal_ends_the_doubt(name: str, confirmations: int) -> None:
     wanted = TO_CONFIRM if confirmations < CONFIRMATIONS else IN_DOUBT
     assert decide(ERRORS[name], confirmations=confirmations, snoozes=0, idempotent=True) == wanted
+    assert decide(ERRORS[name], confirmations=confirmations, snoozes=0, idempotent=False) == IN_DOUBT
 
 
 def test_a_recipient_that_always_puts_us_off_is_believed_in_the_end() -> None:
@@ -89,7 +90,7 @@ def test_what_may_have_been_taken_is_never_sent_by_another_way(
     else:
         assert decision.verb not in (Verb.CONFIRM, Verb.DOUBT)
     if decision.verb is Verb.CONFIRM:
-        assert idempotent or confirmations
+        assert idempotent
         assert confirmations < CONFIRMATIONS
 
 
