@@ -92,6 +92,9 @@ _database: dict[str, Any] = (
 _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
     "connect_timeout": 5,
+    # Statements are parsed and planned once per connection instead of every time: half of PostgreSQL's work.
+    "server_side_binding": True,
+    "prepare_threshold": 3,
     "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
 }
 if ROLE == "web":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import translation
 
 from tenants.models import Agency
 from tenants.users.models import User
@@ -45,6 +46,13 @@ def django_db_setup(django_db_modify_db_settings: None, django_db_blocker: Any) 
             )
         connection.close()
         teardown_databases(old, verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A request leaves its language behind in the thread; the next test starts in English."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture
