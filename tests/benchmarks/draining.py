@@ -55,7 +55,7 @@ def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def slow_http(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker at a Resend that answers in 50 ms against one requests.Session, one by one."""
-    mails, rivals = (300, 20) if ground.quick else (3_000, 100)
+    mails, rivals = (300, 20) if ground.quick else (1_500, 100)
     alpha = scene.agencies()[0]
     with Sink(http_delay=0.05) as sink:
         scene.senders(alpha, scene.resend_account(port=sink.ports["http"]), 400)
@@ -77,7 +77,7 @@ def slow_http(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def slow_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker at a mail server 10 ms away against one smtplib connection."""
-    mails, rivals = (300, 30) if ground.quick else (3_000, 100)
+    mails, rivals = (300, 30) if ground.quick else (1_500, 100)
     alpha = scene.agencies()[0]
     with Sink(smtp_delay=0.01) as sink:
         scene.senders(alpha, scene.smtp_accounts(1, port=sink.ports["smtp"])[0], 400)

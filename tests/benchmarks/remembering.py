@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from campaigns import jobs as campaigns
+from outreach.models import Heartbeat
 from tenants import context, jobs
 from tests.benchmarks import scene
 from tests.benchmarks.children import ROOT, Sender, Sink
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
 from tests.benchmarks.machine import pss_mb
+
+CLUSTERS = 2
 
 
 @contextmanager
@@ -90,7 +93,9 @@ def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[int]:
-    """`manage.py run` with these arguments; its process id."""
+    """`manage.py run` with these arguments, once both of its clusters have run a job; its process id."""
+    with context.public():
+        Heartbeat.objects.all().delete()
     process = subprocess.Popen(
         [sys.executable, "manage.py", "run", *arguments],
         cwd=ROOT,
@@ -99,6 +104,11 @@ def running(*arguments: str) -> Iterator[int]:
         start_new_session=True,
     )
     try:
+        deadline = time.monotonic() + 180
+        while Heartbeat.objects.count() < CLUSTERS:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("`manage.py run` did not come up. It says why above.")
+            time.sleep(0.2)
         yield process.pid
     finally:
         process.terminate()

@@ -213,7 +213,7 @@ class Sink:
     def _read(self, number: int) -> None:
         line, talk, _ = self._lines[number]
         try:
-            data = line.recv(262_144)
+            data = line.recv(65_536)
         except OSError:
             data = b""
         if data:
