@@ -108,12 +108,17 @@ class IntakeAdmin(ReadOnly):
 class RejectedRowAdmin(ReadOnly):
     """Rows that were not taken, and why."""
 
-    list_display = ("number", "email", "verdict", "detail", "intake")
+    list_display = ("number", "email", "verdict", "said", "intake")
     list_filter = ("verdict", ("intake", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("intake",)
     search_fields = ("email",)
+    fields = ("intake", "number", "email", "verdict", "said")
     ordering = ("-intake_id", "number")
     paginator = InfinitePaginator
+
+    @admin.display(description=gettext_lazy("detail"))
+    def said(self, row: RejectedRow) -> str:
+        return row.said
 
 
 class SuppressionForm(ModelForm):  # type: ignore[type-arg]

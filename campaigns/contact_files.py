@@ -18,6 +18,7 @@ from typing import IO, Any, BinaryIO
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from campaigns.contact_columns import Columns, HeaderProblem, columns_of
@@ -102,7 +103,7 @@ def _text_file(file: BinaryIO) -> ContactFile:
         if _is_hint(cells):
             continue
         if problem is not None:
-            raise IntakeRefused(_in_row(number, problem.detail))
+            raise IntakeRefused(_in_row(number, problem.said))
         return ContactFile(_columns(cells, number), rows)
     raise IntakeRefused(
         _("The file has no line with text. The first line must name the columns, such as “email,first_name”.")
@@ -286,9 +287,12 @@ def _broken(number: int, line: int, error: str) -> Refusal:
     if "field limit" in error:
         return Refusal(
             Verdict.TOO_LONG,
-            _("A field has more than %(most)d characters.") % {"most": csv.field_size_limit()},
+            gettext_noop("A field has more than %(most)d characters."),
+            {"most": csv.field_size_limit()},
         )
-    return Refusal(Verdict.BAD_COLUMNS, _("A quote is out of place. Write a quote inside a quoted text twice."))
+    return Refusal(
+        Verdict.BAD_COLUMNS, gettext_noop("A quote is out of place. Write a quote inside a quoted text twice.")
+    )
 
 
 def _columns(cells: list[str], number: int) -> Columns:

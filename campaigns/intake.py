@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Count
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from campaigns import mail_hosts
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
@@ -91,7 +92,7 @@ def _rejected_lines(intake: int, agency: Agency) -> Iterator[str]:
         if not page:
             return
         for row in page:
-            yield _line(str(row.number), row.email, str(Verdict(row.verdict).label), row.detail)
+            yield _line(str(row.number), row.email, str(Verdict(row.verdict).label), row.said)
         last = page[-1].number
 
 
@@ -112,7 +113,7 @@ def _make_table(cursor: CursorWrapper) -> None:
         CREATE TEMPORARY TABLE intake_row (
             number integer NOT NULL, verdict text NOT NULL, email text NOT NULL, key text NOT NULL,
             domain text NOT NULL, first_name text NOT NULL, last_name text NOT NULL, company text NOT NULL,
-            attributes jsonb NOT NULL, detail text NOT NULL
+            attributes jsonb NOT NULL, detail text NOT NULL, params jsonb NOT NULL
         ) ON COMMIT DROP
         """
     )
@@ -126,9 +127,11 @@ def _read(cursor: CursorWrapper, source: ContactFile, progress: Callable[[int], 
             if isinstance(found, Person):
                 attributes = json.dumps(found.attributes, ensure_ascii=False) if found.attributes else "{}"
                 key = found.email.lower()
-                copy.write_row((number, "accepted", found.email, key, *found[1:5], attributes, ""))
+                copy.write_row((number, "accepted", found.email, key, *found[1:5], attributes, "", "{}"))
             else:
-                copy.write_row((number, found.verdict.value, found.email, "", "", "", "", "", "{}", found.detail))
+                params = json.dumps(found.params, ensure_ascii=False)
+                refused = (found.email, "", "", "", "", "", "{}", found.detail, params)
+                copy.write_row((number, found.verdict.value, *refused))
             if progress is not None and total % _REPORT_EVERY == 0:
                 progress(total)
     if not total:
@@ -145,11 +148,11 @@ def _refuse_suppressed(cursor: CursorWrapper) -> None:
         UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s
         FROM campaigns_suppression AS s WHERE r.verdict = 'accepted' AND s.value = r.key
         """,
-        [Verdict.SUPPRESSED, _("The address is suppressed.")],
+        [Verdict.SUPPRESSED, gettext_noop("The address is suppressed.")],
     )
     cursor.execute(
         """
-        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = replace(%s, '{domain}', above.value)
+        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s, params = jsonb_build_object('domain', above.value)
         FROM (
             SELECT DISTINCT ON (d.domain) d.domain, s.value
             FROM (SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted') AS d
@@ -160,21 +163,21 @@ def _refuse_suppressed(cursor: CursorWrapper) -> None:
         ) AS above
         WHERE r.verdict = 'accepted' AND r.domain = above.domain
         """,
-        [Verdict.SUPPRESSED, _("The domain {domain} is suppressed.")],
+        [Verdict.SUPPRESSED, gettext_noop("The domain %(domain)s is suppressed.")],
     )
 
 
 def _refuse_repeated(cursor: CursorWrapper) -> None:
     cursor.execute(
         """
-        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = replace(%s, '{row}', same.first::text)
+        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s, params = jsonb_build_object('row', same.first)
         FROM (
             SELECT number, first_value(number) OVER (PARTITION BY key ORDER BY number) AS first
             FROM pg_temp.intake_row WHERE verdict = 'accepted'
         ) AS same
         WHERE r.number = same.number AND same.number <> same.first
         """,
-        [Verdict.DUPLICATE, _("The same address is in row {row}.")],
+        [Verdict.DUPLICATE, gettext_noop("The same address is in row %(row)d.")],
     )
 
 
@@ -182,9 +185,9 @@ def _refuse_without_mail(cursor: CursorWrapper, resolver: dns.asyncresolver.Reso
     cursor.execute("SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted' ORDER BY domain")
     gone = mail_hosts.without_mail((domain for (domain,) in cursor.fetchall()), resolver)
     cursor.execute(
-        "UPDATE pg_temp.intake_row SET verdict = %s, detail = replace(%s, '{domain}', domain) "
+        "UPDATE pg_temp.intake_row SET verdict = %s, detail = %s, params = jsonb_build_object('domain', domain) "
         "WHERE verdict = 'accepted' AND domain = ANY(%s)",
-        [Verdict.NO_MX, _("{domain} has no mail server."), gone],
+        [Verdict.NO_MX, gettext_noop("%(domain)s has no mail server."), gone],
     )
 
 
@@ -218,8 +221,8 @@ def _take(cursor: CursorWrapper, intake: Intake, now: datetime) -> None:
     )
     cursor.execute(
         """
-        INSERT INTO campaigns_rejectedrow (intake_id, number, email, verdict, detail)
-        SELECT %s, number, email, verdict, detail FROM pg_temp.intake_row
+        INSERT INTO campaigns_rejectedrow (intake_id, number, email, verdict, detail, params)
+        SELECT %s, number, email, verdict, detail, params FROM pg_temp.intake_row
         WHERE verdict <> 'accepted' ORDER BY number
         """,
         [intake.pk],

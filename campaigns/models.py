@@ -5,6 +5,7 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from campaigns.reasons import Reason
@@ -123,13 +124,17 @@ class Intake(AgencyRow):
 
 
 class RejectedRow(AgencyRow):
-    """A row of a contact file that was not taken. `number` is its line in the file, counted from 1 with the header."""
+    """A row of a contact file that was not taken. `number` is its line in the file, counted from 1 with the header.
+
+    `detail` and `params` are those of its Refusal: words to be translated, and what stands in them.
+    """
 
     intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="rejected_rows", verbose_name=_("import"))
     number = models.PositiveIntegerField(_("row"))
     email = models.TextField(_("address"))
     verdict = models.CharField(_("reason"), max_length=20, choices=Verdict.choices)
     detail = models.TextField(_("detail"), blank=True)
+    params = models.JSONField(default=dict)
 
     class Meta:
         verbose_name = _("rejected row")
@@ -139,6 +144,11 @@ class RejectedRow(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.verdict}"
+
+    @property
+    def said(self) -> str:
+        """What is wrong with the row, in the language of the moment."""
+        return gettext(self.detail) % self.params if self.params else gettext(self.detail)
 
 
 class Suppression(AgencyRow):

@@ -5,11 +5,11 @@ What needs the other rows or the database (duplicates, suppressions, mail hosts)
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from disposable_email_domains import blocklist
-from django.utils.translation import get_language
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from email_validator import EmailNotValidError, validate_email
 
 from campaigns.contact_columns import AROUND, Columns
@@ -64,11 +64,17 @@ class Person(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A row that may not be taken, and what is wrong with it, in words."""
+    """A row that may not be taken, and what is wrong with it: words to be translated, and what stands in them."""
 
     verdict: Verdict
     detail: str
+    params: dict[str, Any] = {}
     email: str = ""
+
+    @property
+    def said(self) -> str:
+        """What is wrong, in the language of the moment."""
+        return gettext(self.detail) % self.params
 
 
 def judge(cells: list[str], columns: Columns) -> Person | Refusal:
@@ -95,19 +101,19 @@ def judge_address(written: str) -> tuple[str, str] | Refusal:
     if len(local) > LONGEST_LOCAL_PART or len(written) > LONGEST_ADDRESS:
         return Refusal(
             Verdict.TOO_LONG,
-            _("An address has at most %(local)d characters before the @ and %(all)d in all.")
-            % {"local": LONGEST_LOCAL_PART, "all": LONGEST_ADDRESS},
+            _("An address has at most %(local)d characters before the @ and %(all)d in all."),
+            {"local": LONGEST_LOCAL_PART, "all": LONGEST_ADDRESS},
         )
     wrong = "" if _PLAIN_LOCAL.fullmatch(local) else _local_problem(local)
     if wrong:
         return Refusal(Verdict.BAD_SYNTAX, wrong)
-    place = _judge_domain(domain.lower(), get_language())
+    place = _judge_domain(domain.lower())
     if isinstance(place, Refusal):
         return place
     if len(local) + 1 + len(place) > LONGEST_ADDRESS:
         return Refusal(Verdict.TOO_LONG, _("The address is too long once its domain is written in ASCII."))
     if local.lower().partition("+")[0] in _ROLES:
-        return Refusal(Verdict.ROLE, _("“%(local)s@” is read by an office, not by a person.") % {"local": local})
+        return Refusal(Verdict.ROLE, _("“%(local)s@” is read by an office, not by a person."), {"local": local})
     return f"{local}@{place}", place
 
 
@@ -129,8 +135,8 @@ def _text(cells: list[str], columns: Columns) -> list[str] | Refusal:
         if len(cells) < width or any(cells[width:]):
             return Refusal(
                 Verdict.BAD_COLUMNS,
-                _("The row has %(cells)d columns, the header %(width)d. Separate the columns and quote the texts.")
-                % {"cells": len(cells), "width": width},
+                _("The row has %(cells)d columns, the header %(width)d. Separate the columns and quote the texts."),
+                {"cells": len(cells), "width": width},
                 shown(cells[columns.email]) if columns.email < len(cells) else "",
             )
         del cells[width:]
@@ -138,20 +144,20 @@ def _text(cells: list[str], columns: Columns) -> list[str] | Refusal:
     if not "".join(cells).isprintable():
         for key, cell in zip(columns.keys, cells, strict=True):
             if bad := _FORBIDDEN.search(cell):
-                return Refusal(Verdict.BAD_TEXT, _forbidden(key, bad[0]), shown(cells[columns.email]))
+                return Refusal(Verdict.BAD_TEXT, *_forbidden(key, bad[0]), shown(cells[columns.email]))
     found = [cell.strip(AROUND) for cell in cells]
     if found[columns.email].casefold() == columns.header[columns.email] and columns.repeats(found):
-        return Refusal(Verdict.HEADER_AGAIN, _("The header line again."), found[columns.email])
+        return Refusal(Verdict.HEADER_AGAIN, _("The header line again."), {}, found[columns.email])
     return found
 
 
-def _forbidden(key: str, character: str) -> str:
+def _forbidden(key: str, character: str) -> tuple[str, dict[str, str]]:
     if character in _LINE_BREAKS:
-        return _("“%(field)s” has a line break. Put it on one line.") % {"field": key}
+        return _("“%(field)s” has a line break. Put it on one line."), {"field": key}
     if "\ud800" <= character <= "\udfff":
-        return _("“%(field)s” has a byte that is not text in the file's encoding.") % {"field": key}
+        return _("“%(field)s” has a byte that is not text in the file's encoding."), {"field": key}
     code = f"U+{ord(character):04X}"
-    return _("“%(field)s” has the forbidden character %(code)s. Take it out.") % {"field": key, "code": code}
+    return _("“%(field)s” has the forbidden character %(code)s. Take it out."), {"field": key, "code": code}
 
 
 def _fields(found: list[str], columns: Columns) -> Refusal | None:
@@ -161,14 +167,14 @@ def _fields(found: list[str], columns: Columns) -> Refusal | None:
         if len(value) > limit:
             return Refusal(
                 Verdict.TOO_LONG,
-                _("“%(field)s” has %(length)d characters; at most %(limit)d are taken.")
-                % {"field": key, "length": len(value), "limit": limit},
+                _("“%(field)s” has %(length)d characters; at most %(limit)d are taken."),
+                {"field": key, "length": len(value), "limit": limit},
             )
         if value[0] in FORMULA_STARTS and is_formula(value):
             return Refusal(
                 Verdict.FORMULA,
-                _("“%(field)s” starts with %(start)s like a formula of a spreadsheet. Put its value there.")
-                % {"field": key, "start": value[0]},
+                _("“%(field)s” starts with %(start)s like a formula of a spreadsheet. Put its value there."),
+                {"field": key, "start": value[0]},
             )
     return None
 
@@ -184,21 +190,19 @@ def _local_problem(local: str) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def _judge_domain(domain: str, _language: str | None) -> str | Refusal:
+def _judge_domain(domain: str) -> str | Refusal:
     if _OUTSIDE_HOST_NAMES.search(domain):
         return Refusal(Verdict.BAD_SYNTAX, _("The part after the @ is not a host name."))
     if not _PLAIN_DOMAIN.fullmatch(domain) or "--" in domain or len(domain) > 253:
         try:
             known = validate_email(f"a@{domain}", check_deliverability=False, test_environment=True)
         except EmailNotValidError:
-            detail = _("“%(domain)s” is no name that a domain can have.") % {"domain": domain}
-            return Refusal(Verdict.BAD_DOMAIN, detail)
+            return Refusal(Verdict.BAD_DOMAIN, _("“%(domain)s” is no name that a domain can have."), {"domain": domain})
         domain = known.ascii_domain.lower()
     if "." not in domain or domain.rpartition(".")[2] in _RESERVED:
-        return Refusal(Verdict.BAD_DOMAIN, _("“%(domain)s” can have no mail server.") % {"domain": domain})
+        return Refusal(Verdict.BAD_DOMAIN, _("“%(domain)s” can have no mail server."), {"domain": domain})
     labels = domain.split(".")
     for first in range(len(labels) - 1):
         if (parent := ".".join(labels[first:])) in blocklist:
-            detail = _("%(domain)s gives addresses out to throw away.") % {"domain": parent}
-            return Refusal(Verdict.DISPOSABLE, detail)
+            return Refusal(Verdict.DISPOSABLE, _("%(domain)s gives addresses out to throw away."), {"domain": parent})
     return domain

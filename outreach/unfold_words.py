@@ -51,6 +51,7 @@ WORDS = (
     _("Toggle password visibility"),
     _("True"),
     _("Type to search"),
+    _("Welcome back to"),
     _("You have been successfully logged out from the administration"),
     ngettext_lazy(
         "\n                Found %(counter)s result in %(time)s seconds\n            ",

@@ -1,13 +1,13 @@
 """People, their groups and their keys, on both admin sites: each shows those of its own schema."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group
-from django.db.models import ForeignKey, QuerySet
+from django.contrib.auth.models import Group, Permission
+from django.db.models import ForeignKey, ManyToManyField, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +20,19 @@ from tenants.users.models import ApiKey, User
 
 # What only a superuser may give.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
+_MAY = {"add": _("may add"), "change": _("may change"), "delete": _("may delete"), "view": _("may look")}
+
+
+class NamesPermissions:
+    """Shows permissions in the language of the page: Django stores their names in English."""
+
+    def formfield_for_manytomany(
+        self, db_field: "ManyToManyField[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> "forms.ModelMultipleChoiceField[Any]":
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
+        if db_field.related_model is Permission:
+            field.label_from_instance = _permission
+        return cast("forms.ModelMultipleChoiceField[Any]", field)
 
 
 class PersonCreationForm(UserCreationForm):  # type: ignore[misc]
@@ -38,7 +51,7 @@ class PersonChangeForm(UserChangeForm):  # type: ignore[misc]
         fields = "__all__"
 
 
-class PersonAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
+class PersonAdmin(NamesPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
     """People who sign in. Only a superuser makes another one, or touches one."""
 
     form = PersonChangeForm
@@ -71,7 +84,7 @@ class PersonAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
         return people if _rules(request) else people.filter(is_superuser=False)
 
 
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
+class GroupAdmin(NamesPermissions, DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
     """Named sets of permissions, for superusers only: whoever edits a group may give themselves all of it."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -117,6 +130,11 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc]
         if secret:
             text = _("Copy the key now, it is not shown again:")
             self.message_user(request, format_html("{} <code>{}</code>", text, secret), messages.WARNING)
+
+
+def _permission(permission: Permission) -> str:
+    verb = permission.codename.partition("_")[0]
+    return f"{permission.content_type}: {_MAY.get(verb, permission.name)}"
 
 
 def _rules(request: HttpRequest) -> bool:

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.core.management import CommandError, call_command
+from django.utils import translation
 from dnslib import AAAA, MX, QTYPE, RCODE, RR, A
 from dnslib.server import BaseResolver, DNSServer
 from hypothesis import HealthCheck, given, settings
@@ -150,7 +151,7 @@ class TestRowsAmongOthers:
     def test_an_address_is_taken_once_in_any_case_of_letters(self, inside):
         done = take("email\nAnn@a.example\nbob@b.example\nann@A.EXAMPLE\nANN@a.example\n", inside)
         assert verdicts(done) == {4: Verdict.DUPLICATE, 5: Verdict.DUPLICATE}
-        assert "row 2" in done.rejected_rows.get(number=4).detail
+        assert "row 2" in done.rejected_rows.get(number=4).said
 
     def test_a_row_that_was_refused_is_nobodys_double(self, inside):
         done = take("email,first_name\nann@a.example,=1\nann@a.example,Ann\n", inside)
@@ -180,7 +181,7 @@ class TestRowsAmongOthers:
             "email\nANN@a.example\nbob@a.example\nx@b.example\nx@sub.b.example\nx@notb.example\nx@c.com\n", inside
         )
         assert verdicts(done) == dict.fromkeys([2, 4, 5, 7], Verdict.SUPPRESSED)
-        assert "b.example" in done.rejected_rows.get(number=5).detail
+        assert "b.example" in done.rejected_rows.get(number=5).said
 
     def test_the_header_again_formulas_and_missing_columns_are_refused_one_by_one(self, inside):
         done = take(PEOPLE + PEOPLE + "cy@c.example,Cy\nd@d.example,=1+1,x,y\n", inside)
@@ -420,7 +421,7 @@ class TestMailHosts:
             "email\n" + "".join(f"ann@{h}.example\n" for h in hosts), inside, check_mx=True, resolver=dns_resolver
         )
         assert verdicts(done) == {3: Verdict.NO_MX, 6: Verdict.NO_MX, 7: Verdict.NO_MX}
-        assert "gone.example" in done.rejected_rows.get(number=7).detail
+        assert "gone.example" in done.rejected_rows.get(number=7).said
 
     def test_a_dns_that_does_not_answer_refuses_nobody(self, inside):
         import dns.asyncresolver
@@ -450,6 +451,18 @@ class TestRejectedRows:
         done = take("email\n" + "bad\n" * 4_500, inside)
         assert sum(1 for _ in intake.rejected_csv(done)) == 4_501
         assert intake.rejected_counts(done) == {"bad_syntax": 4_500}
+
+    def test_each_says_what_is_wrong_in_the_language_of_whoever_looks(self, inside):
+        done = take("email,name\nann@a.example,Ann\nAnn@a.example,Ann\nbob@localhost,Bob\n", inside)
+        repeated, nowhere = done.rejected_rows.all()
+        assert (repeated.said, nowhere.said) == (
+            "The same address is in row 2.",
+            "“localhost” is no name that a domain can have.",
+        )
+        with translation.override("ru"):
+            assert repeated.said == "Этот адрес уже есть в строке 2."
+            assert nowhere.said == "«localhost» — недопустимое имя домена."
+            assert "«localhost»" in "".join(intake.rejected_csv(done))
 
 
 class TestCommand:
