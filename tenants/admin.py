@@ -24,14 +24,14 @@ class NewAgencyForm(forms.ModelForm):  # type: ignore[type-arg]
     """What `create_agency` needs; refuses exactly what it refuses."""
 
     host = forms.CharField(
-        label=_("host name"),
+        label=_("Host name"),
         required=False,
         max_length=253,
         help_text=_("Empty: the short name below the operator's host name."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     owner = forms.EmailField(
-        label=_("owner's email address"),
+        label=_("Owner's email address"),
         help_text=_("Administers the agency; sets a password on the agency's site by its reset mail."),
         widget=forms.EmailInput(attrs={"class": "vTextField"}),
     )

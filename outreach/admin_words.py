@@ -1,11 +1,23 @@
-"""What django-unfold says on the admin's pages. It ships no translations: its words are named here, so that
-makemessages finds them and ours are used. Where Django has the same words, its translations serve.
+"""What packages say on the admin's pages, named here so that makemessages finds it and our translations are used.
+
+Django-unfold ships none of its own. Django's join a verb and a model's name, which Russian would have to bend.
 """
 
 from django.utils.translation import gettext_noop as _
 from django.utils.translation import ngettext_lazy
 
-WORDS = (
+DJANGO = (
+    _("Add %s"),
+    _("Add %(name)s"),
+    _("Add another %(model)s"),
+    _("Add another %(verbose_name)s"),
+    _("Change %s"),
+    _("Select %s"),
+    _("Select %s to change"),
+    _("Select %s to view"),
+    _("View %s"),
+)
+UNFOLD = (
     _("After you've created a user, you’ll be able to edit more user options."),
     _("All applications"),
     _("Apply Filters"),
