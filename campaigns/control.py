@@ -40,6 +40,13 @@ def finish_done(*, now: datetime) -> int:
     )
 
 
+def cancel_strays() -> int:
+    """Cancel what a worker gave back in the moment when its campaign was cancelled; return how much that was."""
+    waiting = Message.objects.filter(campaign=OuterRef("pk"), status=Message.Status.SCHEDULED)
+    strays = Campaign.objects.filter(Exists(waiting), status=Status.CANCELLED)
+    return sum(lifecycle.cancel(campaign) for campaign in strays)
+
+
 def _move(campaign: Campaign, before: list[Status], after: Status, **fields: datetime) -> bool:
     changed = Campaign.objects.filter(pk=campaign.pk, status__in=before).update(status=after, **fields)
     if changed:

@@ -64,17 +64,29 @@ def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: i
     day = senders.local_day(now, agency.zone)
     with transaction.atomic():
         found = senders.take_seats(allotment.account_id, day=day, limit=limit)
-        if not found.seats:
-            return []
-        placed = place(_due(allotment.account_id, found, now=now, limit=limit), found)
+        due = _due(allotment.account_id, found, now=now, limit=limit)
+        if not due:
+            # Perhaps all that is left waits for senders whose turn is not yet.
+            waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
+            found = senders.take_seats(allotment.account_id, day=day, limit=limit, among=waited_for)
+            due = _due(allotment.account_id, found, now=now, limit=limit)
+        placed = place(_apart(due), found)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:
             return []
         senders.spend([seat for _, seat in placed], day=day, now=now)
         batch = [message for message, _ in placed]
-        lifecycle.claim(batch, claim=uuid4(), now=now, lease=settings.LEASE)
+        lifecycle.claim(batch, claim=uuid4(), now=now, day=day, lease=settings.LEASE)
     return batch
+
+
+def _apart(due: list[tuple[Claimed, int | None]]) -> list[tuple[Claimed, int | None]]:
+    """What a dead worker had in its hands goes alone: if it ends this one too, nothing else is taken for the cause."""
+    for index, (message, _) in enumerate(due):
+        if message.rescues:
+            return due[:index] or due[:1]
+    return due
 
 
 def place(messages: Sequence[tuple[Claimed, int | None]], found: Seats) -> list[tuple[Claimed, Seat]]:
@@ -103,6 +115,8 @@ def _next_seat(turn: deque[Seat], domains: dict[int, int]) -> Seat | None:
 
 
 def _due(account_id: int, found: Seats, *, now: datetime, limit: int) -> list[tuple[Claimed, int | None]]:
+    if not found.seats:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(_DUE, [account_id, now, [seat.sender_id for seat in found.seats], limit])
         rows = cursor.fetchall()
@@ -117,6 +131,8 @@ def _due(account_id: int, found: Seats, *, now: datetime, limit: int) -> list[tu
                 account_id=account_id,
                 refused_by=row[5],
                 attempts=row[6],
+                rescues=row[14],
+                in_thread=row[8] is not None,
                 traffic_class=row[7],
                 # Django leaves JSON of a raw query as text.
                 contact=rendering.fields(row[9], row[10], row[11], row[12], json.loads(row[13])),
@@ -127,9 +143,15 @@ def _due(account_id: int, found: Seats, *, now: datetime, limit: int) -> list[tu
     ]
 
 
+def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITED_FOR, [account_id, now, limit])
+        return [row[0] for row in cursor.fetchall()]
+
+
 _DUE = """
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
-       p.email, p.first_name, p.last_name, p.company, p.attributes
+       p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
@@ -139,6 +161,16 @@ WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s
 ORDER BY m.priority, m.due_at, m.id
 LIMIT %s
 FOR UPDATE OF m SKIP LOCKED
+"""
+
+
+_WAITED_FOR = """
+SELECT DISTINCT e.sender_id
+FROM campaigns_message m
+JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
+JOIN campaigns_enrollment e ON e.id = m.enrollment_id AND e.sender_id IS NOT NULL
+WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s
+LIMIT %s
 """
 
 

@@ -24,23 +24,31 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
     """Find another way for the due mails that this account cannot send now; return the accounts they moved to.
 
     A full account keeps the mails of campaigns that chose to wait. An account that refuses keeps none while another
-    is open; when every account refuses, its mails are tried again in an hour.
+    is open; when every account refuses, its mails are tried again in an hour. Where a person must act first (it is
+    blocked, or taken from the agency), they wait for that.
     """
     usable = routes.usable(agency, now=now)
     here = next((route for route in usable if route.account_id == account_id), None)
     if here is not None and here.open and here.free > 0:
         return set()
     failing = here is None or not here.open
-    if failing and here is not None and not health.broken(health.of(account_id)):
+    state = health.of(account_id)
+    if failing and here is not None and not health.broken(state):
         return set()
     campaigns = Campaign.objects.filter(status=Campaign.Status.RUNNING)
     if not failing:
         campaigns = campaigns.filter(overflow=Campaign.Overflow.REROUTE)
     others = [route for route in usable if route.account_id != account_id]
+    all_refuse = (
+        failing
+        and here is not None
+        and not state.blocked
+        and all(health.broken(health.of(route.account_id)) for route in others)
+    )
     moved: set[int] = set()
     for traffic_class, ids in _by_class(campaigns).items():
         moved |= _spread(account_id, ids, traffic_class, others, now=now)
-        if failing and not any(route.open for route in others):
+        if all_refuse:
             lifecycle.postpone(account_id, ids, Reason.ACCOUNTS_REFUSED, until=now + WHEN_ALL_REFUSE, now=now)
     return moved
 

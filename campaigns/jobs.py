@@ -30,11 +30,20 @@ def drain(account_id: int) -> None:
 @job
 def tick() -> None:
     """Every minute: take back what dead workers held and ring for whatever is due, agency by agency."""
+    failed = []
     for agency in context.ready_agencies():
-        with context.entered(agency):
-            lifecycle.rescue(now=timezone.now())
-            control.finish_done(now=timezone.now())
-            ring()
+        try:
+            with context.entered(agency):
+                lifecycle.rescue(now=timezone.now())
+                control.cancel_strays()
+                control.finish_done(now=timezone.now())
+                ring()
+        except Exception:
+            # What is wrong with one agency must not stop the others.
+            logger.exception("tick failed", extra={"schema": agency.schema_name})
+            failed.append(agency.slug)
+    if failed:
+        raise RuntimeError(f"The minute's work failed for {', '.join(failed)}; the log says why.")
 
 
 @job

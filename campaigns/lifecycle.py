@@ -9,6 +9,10 @@
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
+
+Locks are taken in one order: senders, domain days, messages, the account's ledger, sender days. What gives mails back
+takes messages before domain days; that is safe because nobody who holds a domain day waits for a message: claims,
+moves and rescues skip what is locked, and `cancel` waits for messages alone.
 """
 
 from collections import Counter
@@ -44,6 +48,9 @@ class Claimed:
     account_id: int
     refused_by: list[int]
     attempts: int
+    rescues: int = 0
+    # Its contact has heard from this sender already, so it leaves from no other.
+    in_thread: bool = False
     sender_id: int = 0
     sender_address: str = ""
     sender_name: str = ""
@@ -72,9 +79,9 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
         return int(cursor.rowcount)
 
 
-def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, lease: timedelta) -> None:
+def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, day: date, lease: timedelta) -> None:
     """Put locked messages, each with its sender, into a worker's hands until the lease ends. Call in the transaction
-    that reserved their quota."""
+    that reserved their quota, the senders' on that day."""
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_EPOCH)
         cursor.execute(
@@ -82,6 +89,7 @@ def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, lease: tim
             [
                 claim,
                 now,
+                day,
                 now + lease,
                 [message.id for message in messages],
                 [message.sender_id for message in messages],
@@ -137,7 +145,8 @@ def reschedule(
     """Surely not sent: try again at `due_at`, through another account if one is given. Its quota goes back."""
     _return(
         [message],
-        "status = 'scheduled', due_at = %(due)s, reason = %(reason)s, detail = %(detail)s, refused_by = %(refused)s, "
+        _BACK.format(status="'scheduled'", reason="%(reason)s")
+        + ", due_at = %(due)s, detail = %(detail)s, refused_by = %(refused)s, "
         "account_id = COALESCE(%(account)s, m.account_id), attempts = m.attempts + %(used)s",
         {
             "due": due_at,
@@ -152,14 +161,14 @@ def reschedule(
 
 def release(messages: Sequence[Claimed]) -> None:
     """Never tried: back into the queue as they were, and their quota with them."""
-    _return(messages, "status = 'scheduled'", {})
+    _return(messages, _BACK.format(status="'scheduled'", reason="''"), {})
 
 
 def hold(message: Claimed, reason: Reason, detail: str) -> None:
     """Surely not sent, and not to be tried until a person changes something."""
     _return(
         [message],
-        "status = 'held', reason = %(reason)s, detail = %(detail)s",
+        _BACK.format(status="'held'", reason="%(reason)s") + ", detail = %(detail)s",
         {"reason": reason, "detail": detail[:300]},
     )
 
@@ -206,7 +215,16 @@ def cancel(campaign: Campaign) -> int:
 def move(account_id: int, to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
     """Send up to so many due mails of these campaigns through another account; return how many were moved."""
     with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [to_account_id, account_id, list(campaign_ids), now, to_account_id, at_most])
+        cursor.execute(
+            _MOVE,
+            {
+                "account": account_id,
+                "to": to_account_id,
+                "campaigns": list(campaign_ids),
+                "now": now,
+                "most": at_most,
+            },
+        )
         return int(cursor.rowcount)
 
 
@@ -233,8 +251,10 @@ def rescue(*, now: datetime) -> tuple[int, int]:
                 abandoned,
                 None,
                 "rescues = m.rescues + 1, "
-                "status = CASE WHEN m.rescues + 1 < %(most)s THEN 'scheduled' ELSE 'held' END, "
-                "reason = CASE WHEN m.rescues + 1 < %(most)s THEN '' ELSE %(reason)s END",
+                + _BACK.format(
+                    status="CASE WHEN m.rescues + 1 < %(most)s THEN 'scheduled' ELSE 'held' END",
+                    reason="CASE WHEN m.rescues + 1 < %(most)s THEN '' ELSE %(reason)s END",
+                ),
                 {"most": RESCUES, "reason": Reason.BREAKS_WORKERS},
             )
     return len(abandoned), doubted
@@ -251,21 +271,20 @@ def _return(messages: Sequence[Claimed], change: str, values: dict[str, Any]) ->
 
 def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values: dict[str, Any]) -> None:
     """Change claimed rows that were surely not sent and give their quota back, in the locks' one order."""
-    agency = context.current_agency()
+    agency_id = context.current_agency().pk
     with connection.cursor() as cursor:
         cursor.execute(_RETURN.format(change=change), {**values, "ids": list(ids), "claim": claim_id})
         rows = cursor.fetchall()
     by_domain: Counter[tuple[int, date]] = Counter()
     by_sender: Counter[tuple[int, date]] = Counter()
     by_account: Counter[tuple[int, date]] = Counter()
-    for account_id, sender_id, domain_id, claimed_at in rows:
-        day = senders.local_day(claimed_at, agency.zone)
+    for account_id, sender_id, domain_id, claimed_at, day in rows:
         by_domain[domain_id, day] += 1
         by_sender[sender_id, day] += 1
         by_account[account_id, accounts.utc_day(claimed_at)] += 1
     senders.give_back_domains(by_domain)
-    for (account_id, day), count in sorted(by_account.items()):
-        accounts.give_back(account_id, agency.pk, count, day=day)
+    for (account_id, utc_day), count in sorted(by_account.items()):
+        accounts.give_back(account_id, agency_id, count, day=utc_day)
     senders.give_back_senders(by_sender)
 
 
@@ -285,7 +304,8 @@ JOIN unnest(%(accounts)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[]) A
 _OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
 _CLAIM = """
 UPDATE campaigns_message m
-SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, lease_until = %s, attempted_at = NULL,
+SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, counted_on = %s, lease_until = %s,
+    attempted_at = NULL,
     epoch = (SELECT value FROM server_epoch), sender_id = n.sender_id
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND m.status = 'scheduled'
@@ -317,18 +337,23 @@ UPDATE campaigns_enrollment e SET sender_id = n.sender_id
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE e.id = n.id AND e.sender_id IS DISTINCT FROM n.sender_id
 """
+# What comes back while its campaign is cancelled is cancelled too, or it would wait for ever.
+_BACK = (
+    "status = CASE WHEN c.status = 'cancelled' THEN 'cancelled' ELSE {status} END, "
+    f"reason = CASE WHEN c.status = 'cancelled' THEN '{Reason.CAMPAIGN_CANCELLED.value}' ELSE {{reason}} END"
+)
 _RETURN = """
 WITH gone AS (
-    SELECT id, account_id, sender_id, claimed_at FROM campaigns_message
+    SELECT id, campaign_id, account_id, sender_id, claimed_at, counted_on FROM campaigns_message
     WHERE id = ANY(%(ids)s) AND status = 'claimed' AND (%(claim)s::uuid IS NULL OR claim = %(claim)s)
     ORDER BY id FOR UPDATE
 )
 UPDATE campaigns_message m
-SET {change}, claim = NULL, claimed_at = NULL, lease_until = NULL, epoch = NULL, attempted_at = NULL,
+SET {change}, claim = NULL, claimed_at = NULL, counted_on = NULL, lease_until = NULL, epoch = NULL, attempted_at = NULL,
     sender_id = NULL
-FROM gone JOIN senders_sender s ON s.id = gone.sender_id
+FROM gone JOIN senders_sender s ON s.id = gone.sender_id JOIN campaigns_campaign c ON c.id = gone.campaign_id
 WHERE m.id = gone.id
-RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at
+RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at, gone.counted_on
 """
 _MUST_NOT_GO = """
 SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s ELSE %s END
@@ -347,22 +372,33 @@ UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE campaign_id = %s AND status IN ('scheduled', 'held')
 """
 _MOVE = """
-UPDATE campaigns_message SET account_id = %s WHERE id IN (
-    SELECT id FROM campaigns_message
-    WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s AND %s <> ALL(refused_by)
-    ORDER BY priority, due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
+WITH chosen AS MATERIALIZED (
+    SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = ANY(%(campaigns)s)
+      AND m.due_at <= %(now)s AND %(to)s <> ALL(m.refused_by)
+      AND (e.sender_id IS NULL OR EXISTS (
+          SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
+          WHERE s.id = e.sender_id AND h.account_id = %(to)s
+      ))
+    ORDER BY m.priority, m.due_at, m.id LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
 )
+UPDATE campaigns_message m SET account_id = %(to)s FROM chosen WHERE m.id = chosen.id
 """
 _POSTPONE = """
-UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}'
-WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s
+UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}' WHERE id IN (
+    SELECT id FROM campaigns_message
+    WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s FOR UPDATE SKIP LOCKED
+)
 """
 _RESCUE_DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = '', attempts = attempts + 1, lease_until = NULL
-WHERE status = 'claimed' AND lease_until < %s
-  AND (attempted_at IS NOT NULL OR epoch IS DISTINCT FROM (SELECT value FROM server_epoch))
+WHERE id IN (
+    SELECT id FROM campaigns_message WHERE status = 'claimed' AND lease_until < %s
+      AND (attempted_at IS NOT NULL OR epoch IS DISTINCT FROM (SELECT value FROM server_epoch))
+    FOR UPDATE SKIP LOCKED
+)
 """
 _ABANDONED = """
 SELECT id FROM campaigns_message
-WHERE status = 'claimed' AND lease_until < %s AND attempted_at IS NULL ORDER BY id FOR UPDATE
+WHERE status = 'claimed' AND lease_until < %s AND attempted_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED
 """

@@ -308,6 +308,8 @@ class Message(AgencyRow):
 
     claim = models.UUIDField(null=True)
     claimed_at = models.DateTimeField(null=True)
+    # The agency's day on which its sender and its domain counted it: the agency's time zone may change.
+    counted_on = models.DateField(null=True)
     lease_until = models.DateTimeField(null=True)
     # The time between two crashes of PostgreSQL in which it was claimed: an unsynced mark does not survive a crash.
     epoch = models.UUIDField(null=True)

@@ -131,6 +131,8 @@ class _Explain:
             return Reason.SENDING, None
         if status != Status.SCHEDULED:
             return reason, None
+        if self._campaign.status == Campaign.Status.CANCELLED:
+            return Reason.CAMPAIGN_CANCELLED, None
         if self._campaign.status == Campaign.Status.PAUSED:
             return Reason.CAMPAIGN_PAUSED, None
         if later is not None:
@@ -145,7 +147,7 @@ class _Explain:
             return Reason.ACCOUNT_GONE, None
         state = health.of(account_id)
         if not state.open(self._now):
-            if self._others_have_room(account_id):
+            if health.broken(state) and self._others_have_room(account_id):
                 return Reason.IN_QUEUE, None
             return (Reason.ACCOUNT_BLOCKED, None) if state.blocked else (Reason.ACCOUNT_CLOSED, state.closed_until)
         if self._campaign.overflow == Campaign.Overflow.REROUTE and self._others_have_room(account_id):

@@ -5,7 +5,7 @@ sender days. A claim skips senders that another claim holds, so it never waits f
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -47,10 +47,14 @@ def next_day(now: datetime, zone: ZoneInfo) -> datetime:
     return datetime(following.year, following.month, following.day, tzinfo=zone)
 
 
-def take_seats(account_id: int, *, day: date, limit: int) -> Seats:
-    """Lock up to `limit` senders that may send through this account and have room today. Call in a transaction."""
+def take_seats(account_id: int, *, day: date, limit: int, among: Sequence[int] | None = None) -> Seats:
+    """Lock up to `limit` senders, of these or of all, that may send through this account and have room today.
+
+    Call in a transaction.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK_SENDERS, [account_id, day, day, limit])
+        ids = None if among is None else list(among)
+        cursor.execute(_LOCK_SENDERS, [account_id, day, day, ids, ids, limit])
         locked = cursor.fetchall()
         if not locked:
             return Seats([], {})
@@ -120,6 +124,7 @@ JOIN senders_senderdomain g ON g.id = s.domain_id
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %s
 WHERE s.active AND COALESCE(d.used, 0) < s.per_day
   AND NOT EXISTS (SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %s AND e.used >= g.per_day)
+  AND (%s::bigint[] IS NULL OR s.id = ANY(%s::bigint[]))
 ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
 LIMIT %s
 FOR UPDATE OF s SKIP LOCKED

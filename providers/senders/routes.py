@@ -1,11 +1,13 @@
 """Accounts as this agency can use them now: what its ledgers allow and what its senders can still send."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from providers.accounts import ledger as accounts
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
+from providers.senders.models import Home
 from tenants.models import Agency
 
 
@@ -20,3 +22,9 @@ def plannable(agency: Agency, *, now: datetime) -> list[Route]:
     """The accounts to plan a campaign on: those through which the agency has at least one active sender."""
     rooms = senders.accounts_with_senders()
     return [route for route in usable(agency, now=now) if route.account_id in rooms]
+
+
+def of_sender(found: Iterable[Route], sender_id: int) -> list[Route]:
+    """Those of the accounts at which this sender's domain is verified."""
+    homes = set(Home.objects.filter(domain__senders=sender_id).values_list("account_id", flat=True))
+    return [route for route in found if route.account_id in homes]

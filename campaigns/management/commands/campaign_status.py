@@ -6,6 +6,7 @@ from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from rich.console import Console
+from rich.markup import escape
 
 from campaigns import progress, tables
 from campaigns.models import Campaign
@@ -33,6 +34,6 @@ class Command(AgencyCommand):
             self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder))
             return
         console = Console()
-        console.print(f"[bold]{campaign.name}[/bold]: {campaign.get_status_display()}")
+        console.print(f"[bold]{escape(campaign.name)}[/bold]: {campaign.get_status_display()}")
         for table in tables.of(report):
             console.print(table)
