@@ -74,8 +74,13 @@ def _spread(
             continue
         room = sum(route.free for route in open_ones)
         counts = largest_remainder(min(left, room), [float(route.free) for route in open_ones])
-        for route, count in zip(open_ones, counts, strict=True):
-            if count and (done := lifecycle.move(account_id, route.account_id, campaign_ids, at_most=count, now=now)):
+        rooms = {route.account_id: route.free for route in open_ones}
+        shares = [(route.account_id, count) for route, count in zip(open_ones, counts, strict=True)]
+        # And once more for what the account that it fell to had refused before.
+        for to, count in [*shares, *((to, left) for to in rooms)]:
+            most = min(count, left, rooms[to])
+            if most and (done := lifecycle.move(account_id, to, campaign_ids, at_most=most, now=now)):
                 left -= done
-                moved.add(route.account_id)
+                rooms[to] -= done
+                moved.add(to)
     return moved
