@@ -208,7 +208,13 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("state"),
         ordering="status",
-        label={"draft": "info", "running": "success", "paused": "warning", "cancelled": "danger"},
+        label={
+            "draft": "info",
+            "running": "success",
+            "paused": "warning",
+            "finished": "primary",
+            "cancelled": "danger",
+        },
     )
     def state(self, campaign: Campaign) -> tuple[str, str]:
         return campaign.status, campaign.get_status_display()
@@ -273,6 +279,7 @@ class MessageAdmin(ReadOnly):
             Status.SENT: "success",
             Status.HELD: "warning",
             Status.FAILED: "danger",
+            Status.CANCELLED: "primary",
             Status.UNKNOWN: "warning",
         },
     )

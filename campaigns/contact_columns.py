@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
@@ -93,13 +94,18 @@ def key_of(cell: str) -> str:
     return f"n_{key}" if key[:1].isdigit() else key
 
 
+def quoted(names: Iterable[str]) -> str:
+    """Names in a sentence, in the quotation marks of its language."""
+    return ", ".join(_("“%(name)s”") % {"name": name} for name in names)
+
+
 def _email_column(header: list[str], words: list[str]) -> int:
     found = [place for place, word in enumerate(words) if _FIELDS.get(word) == "email"]
     found = found or [place for place, word in enumerate(words) if word in _PERHAPS_EMAIL]
     if len(found) == 1:
         return found[0]
     if found:
-        named = ", ".join(f"“{header[place].strip()}”" for place in found)
+        named = quoted(header[place].strip() for place in found)
         raise HeaderProblem(
             _("Several columns could be the address: %(columns)s. Name only one of them “email”.") % {"columns": named}
         )
@@ -110,7 +116,7 @@ def _email_column(header: list[str], words: list[str]) -> int:
                 " “email,first_name” above it."
             )
         )
-    seen = ", ".join(f"“{cell.strip()[:40]}”" for cell in header[:10])
+    seen = quoted(cell.strip()[:40] for cell in header[:10])
     raise HeaderProblem(
         _("No column is named “email”; the header has %(columns)s. Rename the address column.") % {"columns": seen}
     )

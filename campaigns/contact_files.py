@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
-from campaigns.contact_columns import Columns, HeaderProblem, columns_of
+from campaigns.contact_columns import Columns, HeaderProblem, columns_of, quoted
 from campaigns.models import Verdict
 from campaigns.validation import Refusal
 
@@ -330,7 +330,7 @@ def _workbook(file: BinaryIO) -> ContactFile:
         if len(found) > 1:
             break
     if len(found) > 1:
-        names = ", ".join(f"“{name}”" for name, _file in found)
+        names = quoted(name for name, _file in found)
         raise IntakeRefused(
             _("Several sheets have an address column: %(names)s. Save the one to import as its own file.")
             % {"names": names}

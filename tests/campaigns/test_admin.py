@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from campaigns import launch
+from campaigns.admin import CampaignAdmin, MessageAdmin
 from campaigns.models import Campaign, Contact, Intake, Message, RejectedRow, Suppression
 from providers.accounts import adapters, health
 from providers.accounts.admin import CREDENTIALS
@@ -488,3 +489,9 @@ def test_contacts_come_in_by_imports_and_keep_their_address(carols: Visitor, alp
         person.refresh_from_db()
         assert (person.email, person.first_name) == ("a0@people.example", "Ann")
     assert carols.post(f"/admin/campaigns/contact/{person.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize(("shown", "states"), [(CampaignAdmin, Campaign.Status), (MessageAdmin, Message.Status)])
+def test_every_state_is_a_word_and_no_code(shown: Any, states: Any) -> None:
+    """Unfold shows the code itself where a state has no colour."""
+    assert set(states.values) == set(shown.state.label)
