@@ -64,8 +64,10 @@ class Command(AgencyCommand):
 def _find(name: str) -> Campaign:
     chosen = {"pk": int(name)} if name.isascii() and name.isdigit() else {"name": name}
     found = list(Campaign.objects.filter(**chosen)[:2])
-    if len(found) != 1:
+    if len(found) > 1:
+        same = ", ".join(f"{one.pk} ({one.status})" for one in Campaign.objects.filter(**chosen))
+        raise CommandError(f"Several campaigns are named “{name}”: give the id of one, {same}.")
+    if not found:
         some = ", ".join(f"{one.pk} “{one.name}”" for one in Campaign.objects.all()[:10]) or "none"
-        what = "Several campaigns are" if found else "No campaign is"
-        raise CommandError(f"{what} named “{name}”: give the id. The latest: {some}.")
+        raise CommandError(f"No campaign is named “{name}”. The latest: {some}.")
     return found[0]
