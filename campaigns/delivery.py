@@ -187,7 +187,9 @@ class Delivery:
                 lifecycle.release(list(waiting))
                 waiting.clear()
             elif waiting and free > 0:
-                group = min(len(waiting), free * self._lines.handful)
+                # The pace may have changed since: what is in flight is counted in mails too.
+                in_flight = sum(len(flights) for flights in self._flying.values())
+                group = min(len(waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
                 self._launch([waiting.popleft() for _ in range(group)], texts)
             if self._flying:
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
@@ -303,10 +305,10 @@ class Delivery:
 
 
 def _concerns_account(outcome: Outcome) -> bool:
-    """Whether the next mail would fare no better."""
+    """Whether the next mail would hardly fare better; one lost answer is seldom alone."""
     if isinstance(outcome, Throttled):
         return not outcome.recipient_only
-    return isinstance(outcome, NotAccepted | AccountBlocked)
+    return isinstance(outcome, NotAccepted | AccountBlocked | Unsure)
 
 
 def suppress_address(address: str, evidence: str) -> None:

@@ -275,6 +275,17 @@ def test_a_rescue_takes_back_what_was_not_tried_and_doubts_what_was(
     assert lifecycle.rescue(now=LATER) == (0, 0)
 
 
+def test_a_mark_made_while_a_rescuer_looks_is_not_overlooked(
+    account: Account, alpha: Agency, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark comes between the rescuer's two looks: after it sought what was tried, before it takes the rest."""
+    tried, _untried = claim(alpha, account, 2)
+    lifecycle.begin([tried], now=NOON)
+    monkeypatch.setattr(lifecycle, "_RESCUE_DOUBT", "UPDATE campaigns_message SET reason = %s WHERE lease_until > %s")
+    assert lifecycle.rescue(now=LATER) == (1, 0)
+    assert row(tried)["status"] == "claimed"
+
+
 def test_a_claim_of_yesterday_is_given_back_to_yesterday(account: Account, alpha: Agency, campaign: Campaign) -> None:
     """Berlin is an hour ahead: at 23:30 UTC its senders count for the next day already, and the account does not."""
     night = NOON.replace(hour=23, minute=30)
