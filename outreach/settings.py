@@ -197,6 +197,7 @@ ACCOUNT_ADAPTER = "tenants.users.adapter.AccountAdapter"
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "tenants.users.tokens.ResetTokens"  # noqa: S105
 ACCOUNT_EMAIL_VERIFICATION = "optional"
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/m/key,20/m/ip"}
 ACCOUNT_SESSION_REMEMBER = True
 

@@ -49,8 +49,9 @@ def django_db_setup(django_db_modify_db_settings: None, django_db_blocker: Any) 
 
 
 @pytest.fixture(autouse=True)
-def english() -> Iterator[None]:
-    """A request leaves its language behind in the thread; the next test starts in English."""
+def fresh_thread() -> Iterator[None]:
+    """A request leaves its agency and its language behind in the thread: each test starts in public, in English."""
+    connection.set_schema_to_public()
     with translation.override("en"):
         yield
 

@@ -26,7 +26,8 @@ def main() -> int:
         for note in laid.notes:
             print(note)
     if chosen.json:
-        print(json.dumps({name: one["median"] for name, one in found.items()}))
+        asked = [key.name for group in chosen.groups for key in group.keys]
+        print(json.dumps({name: found[name]["median"] for name in asked}))
     return 0
 
 

@@ -114,7 +114,7 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
                 worker.kill()
             return {
                 "resend_5rps_mails_per_s": seen["mails"] / seconds,
-                "answers 429 a second": seen["throttled"] / seconds,
+                "resend_5rps_answers_429": seen["throttled"],
                 "mails a request": seen["mails"] / max(1, seen["requests"] - seen["throttled"]),
             }
 

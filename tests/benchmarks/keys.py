@@ -43,7 +43,10 @@ GROUPS = (
         (Key("engine_vs_raw_loop", True, 0.9, 3.0), Key("two_workers_vs_one", True, 1.7, 1.9)),
     ),
     Group("draining.slow_http", (Key("http_50ms_vs_session", True, 20, 60),)),
-    Group("draining.limited_resend", (Key("resend_5rps_mails_per_s", True, 4.5, 450),)),
+    Group(
+        "draining.limited_resend",
+        (Key("resend_5rps_mails_per_s", True, 4.5, 450), Key("resend_5rps_answers_429", False, 0, 0)),
+    ),
     Group("draining.slow_smtp", (Key("smtp_10ms_vs_one_connection", True, 10, 60),)),
     Group("claiming.growth", (Key("claim_growth_10k_to_1m", False, 1.5, 1.15),)),
     Group("claiming.held_snapshot", (Key("claim_growth_held_snapshot", False, 3, 1.3),), most=1),

@@ -31,6 +31,19 @@ def tree(root: int) -> list[int]:
     return found_pids
 
 
+def children(parent: int) -> list[int]:
+    """The processes that this one started."""
+    return [pid for pid in tree(parent) if (found := _stat(pid)) and int(found[1]) == parent]
+
+
+def command(pid: int) -> list[str]:
+    """The words that a process was started with."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def cpu_seconds(roots: Iterable[int]) -> float:
     """User and system seconds of these processes, their descendants, and those of them that have ended."""
     total = 0

@@ -17,7 +17,7 @@ from tests.benchmarks import scene
 from tests.benchmarks.children import ROOT, Sender, Sink
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
-from tests.benchmarks.machine import pss_mb
+from tests.benchmarks.machine import children, command, pss_mb
 
 CLUSTERS = 2
 
@@ -75,17 +75,15 @@ def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
                     with context.entered(agency):
                         for account in accounts:
                             jobs.enqueue(campaigns.drain, account.pk)
-                most = whole = database = 0.0
+                most: Values = {"stack_pss_mb": 0}
                 deadline = time.monotonic() + 180
-                while (sent := sink.counts()["mails"]) < mails or not most:
+                while (sent := sink.counts()["mails"]) < mails or not most["stack_pss_mb"]:
                     _ask(port, both[0].slug)
-                    database = pss_mb([ground.postmaster])
-                    whole = pss_mb([machine]) + database
-                    most = max(most, whole)
+                    most = max(most, _shares(ground.postmaster, machine), key=lambda one: one["stack_pss_mb"])
                     if time.monotonic() > deadline:
                         raise RuntimeError(f"Only {sent} of {mails} mails were sent within three minutes.")
             sink.counts(reset=True)
-            return {"stack_pss_mb": most, "of it PostgreSQL, MB": database}
+            return most
 
         yield once
     scene.clear()
@@ -118,6 +116,15 @@ def running(*arguments: str) -> Iterator[int]:
             # Its children end with it.
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+def _shares(postmaster: int, machine: int) -> Values:
+    """Memory now, and which part of it is whose."""
+    parts = {"of it PostgreSQL, MB": pss_mb([postmaster])}
+    for title, word in (("of it the web, MB", "web"), ("of it the clusters, MB", "work")):
+        parts[title] = pss_mb(pid for pid in children(machine) if word in command(pid))
+    whole = parts["of it PostgreSQL, MB"] + pss_mb([machine])
+    return {"stack_pss_mb": whole, **parts}
 
 
 def _free_port() -> int:

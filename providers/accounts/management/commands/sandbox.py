@@ -30,7 +30,13 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         # Blocked before the thread starts, which inherits it, so that sigwait below gets the signal.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        try:
+            self._serve(options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _serve(self, options: dict[str, Any]) -> None:
         try:
             sandbox = Sandbox(
                 faults=[faults.parse(text) for text in options["fault"]],
