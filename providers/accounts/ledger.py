@@ -84,9 +84,7 @@ def routes(agency: Agency, *, now: datetime) -> list[Route]:
     """Every account that this agency may use, with what is left of it today, by priority."""
     day = utc_day(now)
     allotments = list(
-        _allotments(agency)
-        .select_related("account", "account__health")
-        .order_by("account__priority", "account_id")
+        _allotments(agency).select_related("account", "account__health").order_by("account__priority", "account_id")
     )
     used = {
         (row.account_id, row.agency_id, row.period): row.used

@@ -270,9 +270,7 @@ def test_the_walk_notices_when_agencies_share_their_sessions(
     assert {"campaigns:detail", "admin:campaigns_contact_change", "admin:users_user_change"} <= set(noticed)
 
 
-def test_oscar_finds_nothing_of_alphas_at_his_own_host(
-    pages: list[Page], oscars: list[Visitor], alpha: Agency
-) -> None:
+def test_oscar_finds_nothing_of_alphas_at_his_own_host(pages: list[Page], oscars: list[Visitor], alpha: Agency) -> None:
     before = contents(alpha.schema_name)
     wrong = []
     for page in pages:
