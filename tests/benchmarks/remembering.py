@@ -121,8 +121,8 @@ def running(*arguments: str) -> Iterator[int]:
 def _shares(postmaster: int, machine: int) -> Values:
     """Memory now, and which part of it is whose."""
     parts = {"of it PostgreSQL, MB": pss_mb([postmaster])}
-    for title, word in (("of it the web, MB", "web"), ("of it the clusters, MB", "work")):
-        parts[title] = pss_mb(pid for pid in children(machine) if word in command(pid))
+    for title, working in (("of it the clusters, MB", True), ("of it the web, MB", False)):
+        parts[title] = pss_mb(pid for pid in children(machine) if ("work" in command(pid)) is working)
     whole = parts["of it PostgreSQL, MB"] + pss_mb([machine])
     return {"stack_pss_mb": whole, **parts}
 
