@@ -115,6 +115,16 @@ class Allotment(models.Model):
     def clean(self) -> None:
         if self.account_id and self.account.owner_id and self.account.owner_id != self.agency_id:
             raise ValidationError({"agency": _("This account was brought by another agency and is not shared.")})
+        if self.account_id:
+            others = Allotment.objects.filter(account=self.account).exclude(pk=self.pk)
+            left = self.account.sender_limit - (others.aggregate(sum=models.Sum("senders"))["sum"] or 0)
+            if self.senders > left:
+                raise ValidationError(
+                    {
+                        "senders": _("%(account)s has %(left)d senders left to allot of its %(limit)d.")
+                        % {"account": self.account, "left": max(0, left), "limit": self.account.sender_limit}
+                    }
+                )
 
 
 class Period(models.TextChoices):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from providers.accounts import ledger
@@ -362,3 +363,11 @@ def test_an_allotments_number_of_senders_is_kept(account: Account, alpha: Agency
         with pytest.raises(Exception, match="allows this agency 10 senders; it has 10, so 1 more do not fit"):
             pool(1, "two.example")
         assert not SenderDomain.objects.filter(name="two.example").exists()
+
+
+def test_allotments_cannot_give_away_more_senders_than_the_account_has(alpha: Agency, beta: Agency) -> None:
+    account = stage.accounts(smtp={"sender_limit": 10})["smtp"]
+    Allotment.objects.create(account=account, agency=alpha, senders=7)
+    with pytest.raises(ValidationError, match="smtp has 3 senders left to allot of its 10"):
+        Allotment(account=account, agency=beta, senders=4).full_clean()
+    Allotment(account=account, agency=beta, senders=3).full_clean()
