@@ -99,7 +99,7 @@ def slow_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker for some seconds at a Resend that lets five requests a second pass and answers 429 to the others."""
-    seconds = 8 if ground.quick else 20
+    seconds = 5 if ground.quick else 20
     alpha = scene.agencies()[0]
     with Sink(per_second=5, http_delay=0.05) as sink:
         scene.senders(alpha, scene.resend_account(port=sink.ports["http"]), 400)
