@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from inscriptis import get_text
 from inscriptis.css_profiles import CSS_PROFILES
 from inscriptis.html_properties import Display
@@ -17,11 +19,15 @@ from inscriptis.model.html_element import HtmlElement
 from inscriptis.model.tag import CustomHtmlTagHandlerMapping
 from liquid import Environment, RenderContext, StrictDefaultUndefined
 from liquid.ast import Node
+from liquid.builtin.expressions.filtered import FilteredExpression
+from liquid.builtin.expressions.path import Path
 from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError, ResourceLimitError
 from liquid.expression import Expression
 from liquid.template import BoundTemplate
 from liquid.token import Token
+from markupsafe import escape
 
 MAX_SOURCE = 256 * 1024
 MAX_OUTPUT = 512 * 1024
@@ -95,6 +101,22 @@ class _Texts(Environment):
         self.filters = {name: function for name, function in self.filters.items() if name in FILTERS}
 
 
+class _Field(OutputNode):
+    """An output of one of the contact's fields: the common case, at a fraction of Liquid's general way."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, token: Token, expression: Expression, name: str) -> None:
+        super().__init__(token, expression)
+        self._name = name
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        value = context.globals.get(self._name)
+        if type(value) is str and value and self._name not in context.locals:
+            return buffer.write(escape(value) if context.autoescape else value)
+        return super().render_to_output(context, buffer)
+
+
 _html = _Texts(autoescape=True, undefined=StrictDefaultUndefined)
 _plain = _Texts(autoescape=False, undefined=StrictDefaultUndefined)
 _spaces = re.compile(r"[\r\n\t ]+")
@@ -103,6 +125,10 @@ _raw = re.compile(r"\{%-?\s*(raw|doc)\b")
 _long_gap = re.compile(r"\s{200,}")
 _liquid = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _stand_in = re.compile("\ue000(\\d+)\ue001")
+
+Part = str | Promise
+# Put into words only where something is wrong with them.
+SUBJECT, PLAIN_TEXT = gettext_lazy("subject"), gettext_lazy("plain text")
 
 FIELDS = ("email", "first_name", "last_name", "company")
 
@@ -138,8 +164,8 @@ def parse(subject: str, html: str, text: str) -> Texts:
     # The HTML before what is made from it: a fault is named where it was written.
     parsed = _parse(_html, html, "HTML") if html else None
     return Texts(
-        _parse(_plain, subject, _("subject")),
-        _parse(_plain, text or _text_of(html), _("plain text")),
+        _parse(_plain, subject, SUBJECT),
+        _parse(_plain, text or _text_of(html), PLAIN_TEXT),
         parsed,
     )
 
@@ -154,9 +180,9 @@ def variables(texts: Texts) -> set[str]:
 
 def render(texts: Texts, contact: Mapping[str, Any]) -> Rendered:
     """Fill in a contact's fields. Raises NotRenderedError for a missing one or a text over its limits."""
-    subject = _spaces.sub(" ", _fill(texts.subject, contact, _("subject"))).strip()
+    subject = _spaces.sub(" ", _fill(texts.subject, contact, SUBJECT)).strip()
     html = _fill(texts.html, contact, "HTML") if texts.html is not None else None
-    text = _fill(texts.text, contact, _("plain text"))
+    text = _fill(texts.text, contact, PLAIN_TEXT)
     if not subject:
         raise NotRenderedError(_("The subject is empty for this contact."))
     return Rendered(subject, text, html)
@@ -206,7 +232,7 @@ def _flow() -> ParserConfig:
 _flowing = _flow()
 
 
-def _parse(environment: Environment, source: str, part: str) -> BoundTemplate:
+def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
     if len(source) > MAX_SOURCE:
         raise NotRenderedError(
             _("The %(part)s is longer than %(limit)d kB.") % {"part": part, "limit": MAX_SOURCE // 1024}
@@ -235,7 +261,18 @@ def _parse(environment: Environment, source: str, part: str) -> BoundTemplate:
     if has_range:
         # To look something up in a long one takes for ever.
         raise NotRenderedError(_("The %(part)s uses a range, such as (1..3), which is not offered.") % {"part": part})
+    template.nodes[:] = map(_quick, template.nodes)
     return template
+
+
+def _quick(node: Node) -> Node:
+    """The node, or its short cut: a field by itself, or with a default, which a field that is there does not need."""
+    if type(node) is not OutputNode or type(node.expression) is not FilteredExpression:
+        return node
+    source, filters = node.expression.left, node.expression.filters or []
+    if type(source) is not Path or len(source.path) != 1 or [each.name for each in filters] not in ([], ["default"]):
+        return node
+    return _Field(node.token, node.expression, str(source.path[0]))
 
 
 def _pieces(template: BoundTemplate) -> Iterator[Node | Expression]:
@@ -250,7 +287,7 @@ def _pieces(template: BoundTemplate) -> Iterator[Node | Expression]:
             waiting += piece.children()
 
 
-def _fill(template: BoundTemplate, contact: Mapping[str, Any], part: str) -> str:
+def _fill(template: BoundTemplate, contact: Mapping[str, Any], part: Part) -> str:
     try:
         return template.render(contact)
     # A filter may raise anything for a value it was not made for; the text is to blame, and must not end a worker.
