@@ -96,6 +96,8 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in requirements/e2e.txt")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
+    if trouble := _driver_trouble():
+        pytest.skip(f"playwright does not run on this machine: {trouble}")
     # Playwright's event loop is not ours; Django would take it for an asynchronous caller.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with playwright.sync_playwright() as running:
@@ -103,6 +105,15 @@ def browser() -> Iterator[Any]:
         yield chromium
         chromium.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+def _driver_trouble() -> str:
+    """Why playwright's own Node.js does not start, such as a library that a bare Debian does not have."""
+    from playwright._impl._driver import compute_driver_executable
+
+    node, *_script = compute_driver_executable()
+    tried = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode else ""
 
 
 @pytest.fixture
