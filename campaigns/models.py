@@ -209,6 +209,18 @@ class Campaign(AgencyRow):
     overflow = models.CharField(
         _("when an account is full"), max_length=10, choices=Overflow.choices, default=Overflow.REROUTE
     )
+    gap_seconds = models.PositiveIntegerField(
+        _("least gap between two mails of a sender, seconds"),
+        null=True,
+        blank=True,
+        help_text=_("Empty: 540 for cold outreach, none for the other classes."),
+    )
+    gap_jitter_seconds = models.PositiveIntegerField(
+        _("random part of the gap, seconds"),
+        null=True,
+        blank=True,
+        help_text=_("Up to so much is added to the gap. Empty: 300 for cold outreach, none for the other classes."),
+    )
     status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     launched_at = models.DateTimeField(_("launched"), null=True, editable=False)
