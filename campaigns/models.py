@@ -1,17 +1,37 @@
 import uuid
+from datetime import time
+from zoneinfo import ZoneInfo
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from campaigns import pace
 from campaigns.reasons import Reason
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
+from tenants.models import known_timezone
 from tenants.rows import AgencyRow
+
+
+def every_day() -> list[int]:
+    """The weekdays of a campaign that may send on all of them."""
+    return list(pace.EVERY_DAY)
+
+
+def known_country(code: str) -> None:
+    """Refuse a country whose holidays are not known."""
+    if code not in pace.countries():
+        raise ValidationError(
+            _("The holidays of %(code)s are not known. Use a country's two letters in capitals, such as DE."),
+            params={"code": code},
+        )
 
 
 class Contact(AgencyRow):
@@ -195,6 +215,10 @@ class Campaign(AgencyRow):
         REROUTE = "reroute", _("Move to another account")
         WAIT = "wait", _("Wait for the planned account")
 
+    class WindowZone(models.TextChoices):
+        CAMPAIGN = "campaign", _("Of the campaign")
+        RECIPIENT = "recipient", _("Of the recipient, where their “timezone” column names it")
+
     name = models.CharField(_("name"), max_length=120)
     list = models.ForeignKey(ContactList, on_delete=models.PROTECT, related_name="campaigns", verbose_name=_("list"))
     traffic_class = models.CharField(
@@ -221,6 +245,42 @@ class Campaign(AgencyRow):
         blank=True,
         help_text=_("Up to so much is added to the gap. Empty: 300 for cold outreach, none for the other classes."),
     )
+    weekdays = ArrayField(
+        models.PositiveSmallIntegerField(validators=[MaxValueValidator(6)]), verbose_name=_("days"), default=every_day
+    )
+    window_from = models.TimeField(_("from"), null=True, blank=True, help_text=_("Empty: from midnight."))
+    window_until = models.TimeField(_("until"), null=True, blank=True, help_text=_("Empty: until midnight."))
+    timezone = models.CharField(
+        _("time zone"),
+        max_length=64,
+        blank=True,
+        validators=[known_timezone],
+        help_text=_("Such as Europe/Berlin. Empty: the agency's."),
+    )
+    window_zone = models.CharField(
+        _("whose time"), max_length=10, choices=WindowZone.choices, default=WindowZone.CAMPAIGN
+    )
+    holidays = models.CharField(
+        _("not on the holidays of"),
+        max_length=2,
+        blank=True,
+        validators=[known_country],
+        help_text=_("A country's two letters, such as DE. Empty: on every day."),
+    )
+    new_contacts_per_day = models.PositiveIntegerField(
+        _("new contacts a day"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At most so many first mails a day. Empty: no limit of the campaign's own."),
+    )
+    per_domain_per_day = models.PositiveIntegerField(
+        _("mails a day to one domain"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At most so many to the addresses of each domain, gmail.com too. Empty: no limit."),
+    )
     status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     launched_at = models.DateTimeField(_("launched"), null=True, editable=False)
@@ -233,6 +293,62 @@ class Campaign(AgencyRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if not self.weekdays:
+            raise ValidationError({"weekdays": _("Choose at least one day, or the campaign never sends.")})
+        if self.window_from and self.window_until and self.window_from >= self.window_until:
+            raise ValidationError({"window_until": _("The end must be later than the beginning, on the same day.")})
+        if self.window_until == time():
+            raise ValidationError({"window_until": _("Leave the end empty where mails may leave until midnight.")})
+
+    def schedule(self, own: ZoneInfo, *, of: object = None) -> pace.Schedule:
+        """When it may send, `own` being the agency's zone; to a contact whose zone is called `of`, where it is."""
+        zone = ZoneInfo(self.timezone) if self.timezone else own
+        if self.window_zone == self.WindowZone.RECIPIENT:
+            zone = pace.zone_named(of, zone)
+        return pace.Schedule(zone, frozenset(self.weekdays), self.window_from, self.window_until, self.holidays)
+
+
+class CampaignDay(AgencyRow):
+    """First mails of a campaign on one of the agency's days, where the campaign has a cap on them."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="days")
+    day = models.DateField(_("day"))
+    allowed = models.PositiveIntegerField(_("allowed"))
+    used = models.PositiveIntegerField(_("used"), default=0)
+
+    class Meta:
+        verbose_name = _("campaign's day")
+        verbose_name_plural = _("campaigns' days")
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "day"], name="one_row_per_campaign_and_day"),
+            models.CheckConstraint(condition=Q(used__lte=models.F("allowed")), name="campaign_used_within_allowed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} on {self.day}: {self.used} of {self.allowed}"
+
+
+class RecipientDay(AgencyRow):
+    """Mails of a campaign to one domain on one of the agency's days, where the campaign has a cap on them."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="recipient_days")
+    domain = models.CharField(_("domain"), max_length=254)
+    day = models.DateField(_("day"))
+    allowed = models.PositiveIntegerField(_("allowed"))
+    used = models.PositiveIntegerField(_("used"), default=0)
+
+    class Meta:
+        verbose_name = _("recipient domain's day")
+        verbose_name_plural = _("recipient domains' days")
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "day", "domain"], name="one_row_per_campaign_day_and_domain"),
+            models.CheckConstraint(condition=Q(used__lte=models.F("allowed")), name="recipient_used_within_allowed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.domain} on {self.day}: {self.used} of {self.allowed}"
 
 
 class Step(AgencyRow):

@@ -12,11 +12,13 @@ from django.db.models import Model
 
 from campaigns.models import (
     Campaign,
+    CampaignDay,
     Contact,
     ContactList,
     Enrollment,
     Intake,
     Message,
+    RecipientDay,
     RejectedRow,
     Step,
     Subscription,
@@ -62,6 +64,8 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(Subscription, list=people, contact=person, intake=upload)
         make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
+        make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)
+        make(RecipientDay, campaign=campaign, domain=f"{MARK}.test", day=date(2026, 11, 24), allowed=50)
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
         make(
