@@ -22,7 +22,7 @@ from django.db import connection, transaction
 from campaigns import failover, lifecycle, rendering
 from campaigns.delivery import Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
-from providers.accounts import health
+from providers.accounts import health, rate
 from providers.accounts import ledger as accounts
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
@@ -175,6 +175,7 @@ LIMIT %s
 
 
 def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, clock: Clock, until: datetime) -> None:
+    tried = 0
     while True:
         now = clock()
         if now >= until:
@@ -190,10 +191,19 @@ def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, c
                 return
             time.sleep(min(state.closed_until - now, until - now).total_seconds())
             continue
-        limit = 1 if health.broken(state) else BATCH
+        room = health.room(state, BATCH, now=now)
+        if room < BATCH and tried >= room:
+            # It was closed or has just been opened: the next minute goes on, with more.
+            return
+        limit, wait = rate.take(allotment.account, room if room == BATCH else room - tried)
+        if not limit:
+            time.sleep(min(wait, (until - now).total_seconds()))
+            continue
         batch = claim_batch(agency, allotment, now=now, limit=limit)
+        rate.give_back(allotment.account, limit - len(batch))
         if not batch:
             return
-        delivery = Delivery(agency, account, lines, clock, troubled=state.refusals > 0, until=until)
+        delivery = Delivery(agency, account, lines, clock, troubled=health.troubled(state), until=until)
         result.sent += delivery.run(batch)
         result.moved_to |= delivery.moved_to
+        tried += len(batch)

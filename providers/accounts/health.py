@@ -1,14 +1,27 @@
-"""The only writer of Health: what sending itself tells about an account. A circuit breaker per account."""
+"""The only writer of Health: what sending itself and the checks tell about an account. A circuit breaker per account.
+
+Sending closes an account after five refusals in a row, the checks of `checkup` after two. Whatever opened it again, it
+is filled gradually.
+"""
 
 from datetime import datetime, timedelta
+from fractions import Fraction
 
-from django.db.models import F
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Greatest, Least
 
 from providers.accounts.models import Health
 
 BREAKS_AFTER = 5
 STAYS_OPEN = timedelta(seconds=60)
+CHECKS_FAIL = 2
+# Until well after the next check, which comes every five minutes. Without one, sending tries again by itself.
+CHECK_HOLDS = timedelta(minutes=7)
+# The part of its usual batch that an account gets in each minute after it was opened again. Then it gets all.
+RAMP = (Fraction(1, 100), Fraction(10, 100), Fraction(25, 100), Fraction(50, 100))
+STEP = timedelta(minutes=1)
+
+_BROKEN = Q(refusals__gte=BREAKS_AFTER) | Q(failed_checks__gte=CHECKS_FAIL)
 
 
 def of(account_id: int) -> Health:
@@ -18,8 +31,13 @@ def of(account_id: int) -> Health:
 
 def worked(account_id: int, *, now: datetime) -> None:
     """The account took a mail: whatever was wrong is over."""
-    Health.objects.filter(account_id=account_id, blocked=False, refusals__gt=0).update(
-        refusals=0, closed_until=None, detail="", changed_at=now
+    Health.objects.filter(Q(refusals__gt=0) | Q(failed_checks__gt=0), account_id=account_id, blocked=False).update(
+        opened_at=Case(When(_BROKEN, then=Value(now)), default=F("opened_at")),
+        refusals=0,
+        failed_checks=0,
+        closed_until=None,
+        detail="",
+        changed_at=now,
     )
 
 
@@ -33,7 +51,7 @@ def refused(account_id: int, detail: str, *, now: datetime) -> bool:
         refusals=Least(F("refusals") + 1, 1000), detail=detail[:300], changed_at=now
     )
     closed = Health.objects.filter(account_id=account_id, refusals__gte=BREAKS_AFTER)
-    return bool(closed.update(closed_until=now + STAYS_OPEN))
+    return bool(closed.update(closed_until=Greatest(F("closed_until"), now + STAYS_OPEN)))
 
 
 def throttled(account_id: int, after: float, detail: str, *, now: datetime) -> None:
@@ -46,18 +64,83 @@ def throttled(account_id: int, after: float, detail: str, *, now: datetime) -> N
 
 def block(account_id: int, detail: str, *, now: datetime) -> None:
     """The key is revoked or the account suspended: closed until a person opens it."""
-    Health.objects.update_or_create(
-        account_id=account_id, defaults={"blocked": True, "detail": detail[:300], "changed_at": now}
-    )
+    of(account_id)
+    _block(account_id, detail, by_check=False, now=now)
 
 
 def reopen(account_id: int, *, now: datetime) -> None:
     """A person has dealt with it: try the account again."""
-    Health.objects.filter(account_id=account_id).update(
-        blocked=False, closed_until=None, refusals=0, detail="", changed_at=now
+    _open(Health.objects.filter(account_id=account_id), now)
+
+
+def answered(account_id: int, *, now: datetime) -> bool:
+    """A check succeeded; return whether that opened the account.
+
+    It takes back what checks have found, and nothing that sending itself has found: only a mail or a person ends that.
+    """
+    found = Health.objects.filter(account_id=account_id)
+    if _open(found.filter(blocked=True, blocked_by_check=True), now):
+        return True
+    if _open(found.filter(blocked=False, failed_checks__gte=CHECKS_FAIL, refusals__lt=BREAKS_AFTER), now):
+        return True
+    found.filter(failed_checks__gt=0).update(failed_checks=0)
+    return False
+
+
+def unanswered(account_id: int, detail: str, *, clear: bool, now: datetime) -> bool:
+    """A check failed; return whether that closed the account.
+
+    Two in a row close it until a check succeeds. A `clear` refusal, such as of a wrong key, blocks it at once.
+    """
+    before = of(account_id)
+    if clear:
+        return _block(account_id, detail, by_check=True, now=now)
+    found = Health.objects.filter(account_id=account_id)
+    found.update(failed_checks=Least(F("failed_checks") + 1, 1000))
+    closed = found.filter(blocked=False, failed_checks__gte=CHECKS_FAIL).update(
+        closed_until=Greatest(F("closed_until"), now + CHECK_HOLDS), detail=detail[:300], changed_at=now
     )
+    return bool(closed) and before.failed_checks < CHECKS_FAIL
 
 
 def broken(health: Health) -> bool:
-    """Whether the account was closed for refusing mails: once it may be tried again, a single mail is the proof."""
-    return health.blocked or health.refusals >= BREAKS_AFTER
+    """Whether the account was closed for refusing: once it may be tried again, a single mail is the proof."""
+    return health.blocked or health.refusals >= BREAKS_AFTER or health.failed_checks >= CHECKS_FAIL
+
+
+def troubled(health: Health) -> bool:
+    """Whether there is something that a mail which goes would put right."""
+    return health.refusals > 0 or health.failed_checks > 0
+
+
+def room(health: Health, most: int, *, now: datetime) -> int:
+    """Pure: how many mails a drain may try at this account before the next minute, `most` where nothing is wrong."""
+    if broken(health):
+        return 1
+    if health.opened_at is None or now < health.opened_at:
+        return most
+    step = (now - health.opened_at) // STEP
+    return most if step >= len(RAMP) else max(1, int(most * RAMP[step]))
+
+
+def _block(account_id: int, detail: str, *, by_check: bool, now: datetime) -> bool:
+    """Whether it was open before. Who blocked it first says how it is opened."""
+    found = Health.objects.filter(account_id=account_id)
+    if found.filter(blocked=False).update(blocked=True, blocked_by_check=by_check, detail=detail[:300], changed_at=now):
+        return True
+    found.update(detail=detail[:300], changed_at=now)
+    return False
+
+
+def _open(found: QuerySet[Health], now: datetime) -> bool:
+    changed = found.update(
+        blocked=False,
+        blocked_by_check=False,
+        closed_until=None,
+        refusals=0,
+        failed_checks=0,
+        detail="",
+        opened_at=now,
+        changed_at=now,
+    )
+    return bool(changed)

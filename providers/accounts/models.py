@@ -76,6 +76,15 @@ class Account(models.Model):
     sender_limit = models.PositiveIntegerField(_("senders, at most"), default=400)
     per_day = models.PositiveIntegerField(_("mails a day"), default=1000)
     per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True)
+    per_second = models.DecimalField(
+        _("mails a second"),
+        max_digits=7,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal("0.01"))],
+        help_text=_("What the provider allows; all workers together keep it. Empty: as fast as it goes."),
+    )
     monthly_price = models.DecimalField(
         _("price a month, $"),
         max_digits=9,
@@ -169,13 +178,17 @@ class LedgerRow(models.Model):
 class Health(models.Model):
     """What is known about an account's ability to send. Written by `health` alone.
 
-    `closed_until` in the future: nothing is sent. `blocked`: nothing is sent until a person opens it again.
+    `closed_until` in the future: nothing is sent. `blocked`: nothing is sent until a person opens it again or, where
+    a check blocked it (`blocked_by_check`), until a check succeeds. Since `opened_at` it is filled gradually.
     """
 
     account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="health", primary_key=True)
     refusals = models.PositiveIntegerField(_("refusals in a row"), default=0)
     closed_until = models.DateTimeField(_("closed until"), null=True, blank=True)
+    failed_checks = models.PositiveSmallIntegerField(_("failed checks in a row"), default=0)
     blocked = models.BooleanField(_("blocked"), default=False)
+    blocked_by_check = models.BooleanField(_("blocked by a check"), default=False)
+    opened_at = models.DateTimeField(_("open again since"), null=True)
     detail = models.CharField(_("last trouble"), max_length=300, blank=True)
     changed_at = models.DateTimeField(_("changed"), null=True)
 
@@ -189,3 +202,39 @@ class Health(models.Model):
     def open(self, now: datetime) -> bool:
         """Whether the account may be tried now."""
         return not self.blocked and (self.closed_until is None or self.closed_until <= now)
+
+
+class HealthCheck(models.Model):
+    """One asking of an account whether it can be signed in to. Written by `checkup` alone, kept for 30 days."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="checks", verbose_name=_("account"))
+    at = models.DateTimeField(_("when"))
+    ok = models.BooleanField(_("answered well"))
+    milliseconds = models.PositiveIntegerField(_("took, ms"))
+    detail = models.CharField(_("detail"), max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = _("health check")
+        verbose_name_plural = _("health checks")
+        ordering = ["-at"]
+        indexes = [models.Index(fields=["account", "-at"], name="checks_of_an_account")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.at}: {self.detail or 'ok'}"
+
+
+class AccountRate(models.Model):
+    """How fast mails go through an account, over all worker hosts. Written by `rate` alone.
+
+    `next_at` is when the next mail is due at an even pace, by the database's clock.
+    """
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="rate", primary_key=True)
+    next_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("rate")
+        verbose_name_plural = _("rates")
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.next_at}"
