@@ -49,15 +49,17 @@ SENDER_PER_DAY = 50
 
 
 def seed(
-    credentials: Mapping[str, Mapping[str, str]], options: Mapping[str, Mapping[str, Any]] | None = None
+    credentials: Mapping[str, Mapping[str, str]] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Account]:
-    """The accounts of the strategy, by name, with these credentials and connections. Safe to repeat.
+    """The accounts of the strategy, by name. Safe to repeat: an account that is there keeps what the operator set.
 
-    An account without credentials is made but not in use, so that nothing tries it before its key is entered.
+    A new account without credentials is not in use, so that nothing tries it before its key is entered. Given
+    credentials and connections replace those of an account that is there.
     """
     accounts = []
     for one in STRATEGY:
-        account, _created = Account.objects.update_or_create(
+        account, _created = Account.objects.get_or_create(
             name=one.name,
             defaults={
                 "kind": one.kind,
@@ -66,10 +68,13 @@ def seed(
                 "sender_limit": one.senders,
                 "per_day": one.per_day,
                 "monthly_price": one.monthly_price,
-                "credentials": dict(credentials.get(one.name, {})),
-                "options": dict((options or {}).get(one.name, {})),
-                "enabled": one.name in credentials,
+                "enabled": False,
             },
         )
+        if credentials and one.name in credentials:
+            account.credentials = dict(credentials[one.name])
+            account.options = dict((options or {}).get(one.name, {}))
+            account.enabled = True
+            account.save(update_fields=["credentials", "options", "enabled"])
         accounts.append(account)
     return accounts
