@@ -26,7 +26,8 @@ class AgencyCommand(BaseCommand):
 
 def named(slug: str) -> Agency:
     """The ready agency of this short name; raises CommandError that lists the known ones."""
-    ready = context.ready_agencies()
+    with context.public():
+        ready = context.ready_agencies()
     for agency in ready:
         if agency.slug == slug:
             return agency

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import (
@@ -23,42 +23,41 @@ from rich.table import Table
 
 from campaigns import intake
 from campaigns.models import ContactList, Intake, Verdict
-from tenants import context
+from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
 _LINE_EVERY = 100_000
 
 
-class Command(BaseCommand):
+class Command(AgencyCommand):
     """Import a contact file; the verbs are `campaigns.intake`."""
 
     help = "Import the contacts of a CSV or XLSX file into a list of an agency. A missing list is made."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", type=Path, help="the contact file, CSV or XLSX")
         parser.add_argument("--list", required=True, dest="into", metavar="NAME", help="the list the contacts join")
-        parser.add_argument("--agency", required=True, metavar="SLUG", help="the agency's short name")
         parser.add_argument("--check-mx", action="store_true", help="ask the DNS whether each domain takes mail")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
-    def handle(self, *_: Any, file: Path, into: str, agency: str, check_mx: bool, **options: Any) -> None:
-        started = time.monotonic()
-        with context.entered(_agency(agency)):
-            try:
-                with file.open("rb") as stream, _shown(stream, quiet=options["json"]) as progress:
-                    done = intake.import_file(
-                        stream,
-                        file_name=file.name,
-                        into=_list(into),
-                        now=timezone.now(),
-                        progress=progress,
-                        check_mx=check_mx,
-                    )
-            except OSError as error:
-                raise CommandError(f"{file}: {error.strerror}. Give the path of a CSV or XLSX file.") from error
-            except intake.IntakeRefused as refused:
-                raise CommandError(f"{file.name} was refused, nothing was imported. {refused}") from refused
-            rejected = intake.rejected_counts(done)
+    def within(self, agency: Agency, options: dict[str, Any]) -> None:
+        started, file = time.monotonic(), options["file"]
+        try:
+            with file.open("rb") as stream, _shown(stream, quiet=options["json"]) as progress:
+                done = intake.import_file(
+                    stream,
+                    file_name=file.name,
+                    into=_list(options["into"]),
+                    now=timezone.now(),
+                    progress=progress,
+                    check_mx=options["check_mx"],
+                )
+        except OSError as error:
+            raise CommandError(f"{file}: {error.strerror}. Give the path of a CSV or XLSX file.") from error
+        except intake.IntakeRefused as refused:
+            raise CommandError(f"{file.name} was refused, nothing was imported. {refused}") from refused
+        rejected = intake.rejected_counts(done)
         if options["json"]:
             seconds = round(time.monotonic() - started, 3)
             self.stdout.write(
@@ -66,16 +65,6 @@ class Command(BaseCommand):
             )
         else:
             _print(done, rejected)
-
-
-def _agency(slug: str) -> Agency:
-    with context.public():
-        ready = context.ready_agencies()
-    for agency in ready:
-        if agency.slug == slug:
-            return agency
-    known = ", ".join(agency.slug for agency in ready) or "none yet, make one with create_agency"
-    raise CommandError(f"No agency “{slug}” is ready. Known: {known}.")
 
 
 def _list(name: str) -> ContactList:
