@@ -1,16 +1,19 @@
 """Doorbells: plain values in, one verb called."""
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
-from campaigns import control, dispatch, lifecycle
+from campaigns import control, dispatch, failover, lifecycle
 from campaigns.audit import audit_quota
 from campaigns.models import Message
+from providers.accounts import checkup as accounts
 from tenants import context, jobs
 from tenants.jobs import job
+from tenants.models import Agency
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +33,30 @@ def drain(account_id: int) -> None:
 @job
 def tick() -> None:
     """Every minute: take back what dead workers held and ring for whatever is due, agency by agency."""
-    failed = []
-    for agency in context.ready_agencies():
-        try:
-            with context.entered(agency):
-                lifecycle.rescue(now=timezone.now())
-                control.cancel_strays()
-                control.finish_done(now=timezone.now())
-                ring()
-        except Exception:
-            # What is wrong with one agency must not stop the others.
-            logger.exception("tick failed", extra={"schema": agency.schema_name})
-            failed.append(agency.slug)
-    if failed:
-        raise RuntimeError(f"The minute's work failed for {', '.join(failed)}; the log says why.")
+
+    def look_after(agency: Agency) -> None:
+        lifecycle.rescue(now=timezone.now())
+        control.cancel_strays()
+        control.finish_done(now=timezone.now())
+        ring()
+
+    _in_each_agency("The minute's work", look_after)
+
+
+@job
+def checkup() -> None:
+    """Every five minutes: ask each account; move what is due away from those that went down, agency by agency."""
+    found = accounts.check_all(now=timezone.now())
+
+    def move(agency: Agency) -> None:
+        for account_id in found.closed:
+            for other in sorted(failover.relieve(agency, account_id, now=timezone.now())):
+                jobs.enqueue(drain, other)
+        for account_id in found.opened:
+            jobs.enqueue(drain, account_id)
+
+    if found.closed or found.opened:
+        _in_each_agency("Moving mails after the check of accounts", move)
 
 
 @job
@@ -51,6 +64,20 @@ def audit() -> None:
     """Every night: prove the quotas; a drift is an error in the log, and so an alert."""
     for drift in audit_quota().drifts:
         logger.error("quota drift: %s", drift)
+
+
+def _in_each_agency(what: str, work: Callable[[Agency], None]) -> None:
+    failed = []
+    for agency in context.ready_agencies():
+        try:
+            with context.entered(agency):
+                work(agency)
+        except Exception:
+            # What is wrong with one agency must not stop the others.
+            logger.exception("periodic work failed", extra={"work": what, "schema": agency.schema_name})
+            failed.append(agency.slug)
+    if failed:
+        raise RuntimeError(f"{what} failed for {', '.join(failed)}; the log says why.")
 
 
 def ring() -> int:

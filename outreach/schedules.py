@@ -7,5 +7,6 @@ from campaigns import jobs as campaigns
 
 SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
     "take back and ring": (campaigns.tick, 1),
+    "ask accounts": (campaigns.checkup, 5),
     "audit quotas": (campaigns.audit, 24 * 60),
 }
