@@ -249,6 +249,24 @@ def test_a_broken_account_is_tried_with_a_thread_too(
         assert not health.broken(health.of(accounts["smtp"].pk))
 
 
+def test_an_account_that_was_broken_is_tried_with_a_single_mail(
+    alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox
+) -> None:
+    """P6: its minute is over, and it is still down; or it works again, and takes all."""
+    sandbox.script("smtp=down")
+    with context.entered(alpha):
+        campaign = queue(10)
+        for _ in range(health.BREAKS_AFTER):
+            health.refused(accounts["smtp"].pk, "down", now=NOON - timedelta(minutes=2))
+        drain(accounts["smtp"])
+        assert Message.objects.exclude(refused_by=[]).count() == 1
+        assert not health.of(accounts["smtp"].pk).open(NOON)
+        Message.objects.update(account=accounts["smtp"], refused_by=[])
+        sandbox.heal()
+        assert drain(accounts["smtp"], NOON + timedelta(minutes=2)).sent == 10
+        assert stage.statuses(campaign) == {"sent": 10}
+
+
 def test_a_thread_waits_for_its_sender_when_the_account_refuses(
     alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox
 ) -> None:
