@@ -60,7 +60,8 @@ def held_snapshot(ground: Ground) -> Iterator[Callable[[], Values]]:
     if ground.quick:
         ground.say(f"claim_growth_held_snapshot: with --quick after {claims:,} claims.")
     alpha = scene.agencies()[0]
-    slot = _crowd(alpha, claims + 10 * WINDOWS * WINDOW)
+    mails = claims + 4 * WINDOWS * WINDOW
+    slot = _crowd(alpha, mails, senders=mails // 40)
 
     def once() -> Values:
         scene.queue(alpha, **TINY)
@@ -106,10 +107,10 @@ def windows(agency: Agency, account_id: int, mails: int) -> list[float]:
     return [later - earlier for earlier, later in pairwise(marks)]
 
 
-def _crowd(agency: Agency, people: int) -> int:
-    """One account with 400 senders who may send almost without end, and so many people; the account's id."""
+def _crowd(agency: Agency, people: int, *, senders: int = 400) -> int:
+    """One account with so many senders of fifty mails a day, and so many people; the account's id."""
     account = scene.smtp_accounts(1, port=9, name=agency.slug)[0]
-    scene.senders(agency, account, 400, per_day=30_000)
+    scene.senders(agency, account, senders)
     scene.people(agency, people)
     return int(account.pk)
 
