@@ -252,7 +252,7 @@ def test_a_broken_account_is_tried_with_a_thread_too(
 def test_an_account_that_was_broken_is_tried_with_a_single_mail(
     alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox
 ) -> None:
-    """P6: its minute is over, and it is still down; or it works again, and takes all."""
+    """P6: its minute is over, and it is still down; or it works again, and is filled without a burst."""
     sandbox.script("smtp=down")
     with context.entered(alpha):
         campaign = queue(10)
@@ -263,7 +263,12 @@ def test_an_account_that_was_broken_is_tried_with_a_single_mail(
         assert not health.of(accounts["smtp"].pk).open(NOON)
         Message.objects.update(account=accounts["smtp"], refused_by=[])
         sandbox.heal()
-        assert drain(accounts["smtp"], NOON + timedelta(minutes=2)).sent == 10
+        assert drain(accounts["smtp"], NOON + timedelta(minutes=2)).sent == 1
+        # From then on it is filled gradually.
+        room = health.room(health.of(accounts["smtp"].pk), dispatch.BATCH, now=NOON + timedelta(minutes=3))
+        assert room < dispatch.BATCH
+        assert drain(accounts["smtp"], NOON + timedelta(minutes=3)).sent == min(room, 9)
+        drain(accounts["smtp"], NOON + timedelta(minutes=8))
         assert stage.statuses(campaign) == {"sent": 10}
 
 
