@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from django.db import connection, transaction
 
+from campaigns import caps
+from campaigns.models import CampaignDay, RecipientDay
 from providers.accounts.models import LedgerRow, Period
 from providers.senders.models import DomainDay, SenderDay
 from tenants import context
@@ -61,6 +64,9 @@ def _audit() -> Audit:
             drifts += _compare("sender day", by_sender, _sender_days())
             drifts += _compare("domain day", by_domain, _domain_days())
             rows += SenderDay.objects.count() + DomainDay.objects.count()
+            found, compared = _campaign_days()
+            drifts += found
+            rows += compared
         mails += sum(by_account.values())
         whole.update(by_account)
         drifts += _compare_accounts(by_account, agency)
@@ -113,7 +119,24 @@ def _domain_days() -> dict[_Key, tuple[int, int]]:
     return {(row.domain_id, row.day): (row.used, row.allowed) for row in DomainDay.objects.all()}
 
 
-def _compare(ledger: str, counted: Mapping[_Key, int], rows: Mapping[_Key, tuple[int, int]]) -> list[Drift]:
+def _campaign_days() -> tuple[list[Drift], int]:
+    """What differs in the caps of campaigns, and how many rows they have."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FIRST_MAILS)
+        firsts = {(campaign, day): count for campaign, day, count in cursor.fetchall()}
+        cursor.execute(_TO_DOMAINS)
+        to_domains: Counter[tuple[str, date]] = Counter()
+        for campaign, email, day, count in cursor.fetchall():
+            to_domains[f"{campaign} to {caps.domain_of(email)}", day] += count
+    days = {(row.campaign_id, row.day): (row.used, row.allowed) for row in CampaignDay.objects.all()}
+    domains = {
+        (f"{row.campaign_id} to {row.domain}", row.day): (row.used, row.allowed) for row in RecipientDay.objects.all()
+    }
+    found = _compare("campaign day", firsts, days) + _compare("recipient day of campaign", to_domains, domains)
+    return found, len(days) + len(domains)
+
+
+def _compare(ledger: str, counted: Mapping[Any, int], rows: Mapping[Any, tuple[int, int]]) -> list[Drift]:
     found = []
     for key in sorted({*counted, *rows}):
         used, allowed = rows.get(key, (0, 0))
@@ -129,4 +152,19 @@ SELECT m.account_id, m.sender_id, s.domain_id, (m.claimed_at AT TIME ZONE 'UTC')
 FROM campaigns_message m JOIN senders_sender s ON s.id = m.sender_id
 WHERE m.status IN ('claimed', 'sent', 'unknown')
 GROUP BY 1, 2, 3, 4, 5
+"""
+_FIRST_MAILS = """
+SELECT m.campaign_id, m.counted_on, count(*)
+FROM campaigns_message m JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.new_contacts_per_day IS NOT NULL
+WHERE m.status IN ('claimed', 'sent', 'unknown')
+  AND m.step_id = (SELECT id FROM campaigns_step WHERE campaign_id = c.id ORDER BY position LIMIT 1)
+GROUP BY 1, 2
+"""
+_TO_DOMAINS = """
+SELECT m.campaign_id, p.email, m.counted_on, count(*)
+FROM campaigns_message m
+JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.per_domain_per_day IS NOT NULL
+JOIN campaigns_contact p ON p.id = m.contact_id
+WHERE m.status IN ('claimed', 'sent', 'unknown')
+GROUP BY 1, 2, 3
 """

@@ -19,7 +19,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns import failover, lifecycle, rendering
+from campaigns import failover, lifecycle, paced, rendering
 from campaigns.delivery import Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import health, rate
@@ -62,21 +62,23 @@ def drain(account_id: int, *, clock: Clock, until: datetime) -> Drained:
 def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: int) -> list[Claimed]:
     """Up to `limit` due messages, each with a sender, their quota reserved in every ledger, in one transaction."""
     day = senders.local_day(now, agency.zone)
+    pace = paced.running(agency, now=now)
     with transaction.atomic():
         found = senders.take_seats(allotment.account_id, day=day, limit=limit)
-        due = _due(allotment.account_id, found, now=now, limit=limit)
+        due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
         if not due:
             # Perhaps all that is left waits for senders whose turn is not yet.
             waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
             found = senders.take_seats(allotment.account_id, day=day, limit=limit, among=waited_for)
-            due = _due(allotment.account_id, found, now=now, limit=limit)
-        placed = place(_apart(due), found)
+            due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
+        placed = place(_apart(pace.admit(due)), found)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:
             return []
         senders.spend([seat for _, seat in placed], day=day, now=now)
         batch = [message for message, _ in placed]
+        pace.spend(batch)
         lifecycle.claim(batch, claim=uuid4(), now=now, day=day, lease=settings.LEASE)
     return batch
 
@@ -114,11 +116,13 @@ def _next_seat(turn: deque[Seat], domains: dict[int, int]) -> Seat | None:
     return None
 
 
-def _due(account_id: int, found: Seats, *, now: datetime, limit: int) -> list[tuple[Claimed, int | None]]:
+def _due(
+    account_id: int, found: Seats, *, closed: list[int], now: datetime, limit: int
+) -> list[tuple[Claimed, int | None]]:
     if not found.seats:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_DUE, [account_id, now, [seat.sender_id for seat in found.seats], limit])
+        cursor.execute(_DUE, [account_id, now, closed, [seat.sender_id for seat in found.seats], limit])
         rows = cursor.fetchall()
     return [
         (
@@ -156,7 +160,7 @@ FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_contact p ON p.id = m.contact_id
-WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s
+WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s AND m.campaign_id <> ALL(%s)
   AND (e.sender_id IS NULL OR e.sender_id = ANY(%s))
 ORDER BY m.priority, m.due_at, m.id
 LIMIT %s
@@ -176,6 +180,7 @@ LIMIT %s
 
 def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, clock: Clock, until: datetime) -> None:
     tried = 0
+    paced.set_aside(agency, account.pk, now=clock())
     while True:
         now = clock()
         if now >= until:
@@ -202,6 +207,8 @@ def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, c
         batch = claim_batch(agency, allotment, now=now, limit=limit)
         rate.give_back(allotment.account, limit - len(batch))
         if not batch:
+            if paced.set_aside(agency, account.pk, now=now):
+                continue
             return
         delivery = Delivery(agency, account, lines, clock, troubled=health.troubled(state), until=until)
         result.sent += delivery.run(batch)

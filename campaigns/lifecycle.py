@@ -10,9 +10,9 @@
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
 
-Locks are taken in one order: senders, domain days, messages, the account's ledger, sender days. What gives mails back
-takes messages before domain days; that is safe because nobody who holds a domain day waits for a message: claims,
-moves and rescues skip what is locked, and `cancel` waits for messages alone.
+Locks are taken in one order: senders, domain days, messages, campaign days, recipient days, the account's ledger,
+sender days. What gives mails back takes messages before domain days; that is safe because nobody who holds a domain day
+waits for a message: claims, moves and rescues skip what is locked, and `cancel` waits for messages alone.
 """
 
 from collections import Counter
@@ -24,6 +24,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from campaigns import caps
 from campaigns.models import Campaign
 from campaigns.planning import Share
 from campaigns.reasons import Reason
@@ -32,6 +33,9 @@ from providers.senders import ledger as senders
 from tenants import context
 
 RESCUES = 3
+# The queue goes by priority, the lowest first, then by when a mail is due: a thread that has begun is not kept waiting
+# by contacts who have heard nothing yet.
+FOLLOW_UP, FIRST_MAIL = 50, 100
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
                 "campaign": campaign.pk,
                 "step": step_id,
                 "due": due_at,
+                "priority": FIRST_MAIL,
                 "accounts": [edge[0] for edge in edges],
                 "firsts": [edge[1] for edge in edges],
                 "lasts": [edge[2] for edge in edges],
@@ -235,6 +240,36 @@ def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, un
         return int(cursor.rowcount)
 
 
+def set_aside(
+    account_id: int,
+    campaign_id: int,
+    reason: Reason,
+    *,
+    until: datetime,
+    now: datetime,
+    zones: list[str] | None = None,
+    step: int | None = None,
+    domains: list[str] | None = None,
+) -> int:
+    """Let due mails of a campaign wait until then: those to contacts of these zones, of this step, to these domains;
+    None is all. Return how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SET_ASIDE,
+            {
+                "until": until,
+                "reason": reason,
+                "account": account_id,
+                "campaign": campaign_id,
+                "now": now,
+                "zones": zones,
+                "step": step,
+                "domains": domains,
+            },
+        )
+        return int(cursor.rowcount)
+
+
 def rescue(*, now: datetime) -> tuple[int, int]:
     """Take back what dead workers held; return (back in the queue, in doubt).
 
@@ -278,11 +313,18 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
     by_domain: Counter[tuple[int, date]] = Counter()
     by_sender: Counter[tuple[int, date]] = Counter()
     by_account: Counter[tuple[int, date]] = Counter()
-    for account_id, sender_id, domain_id, claimed_at, day in rows:
+    by_campaign: Counter[tuple[int, date]] = Counter()
+    by_recipient: Counter[tuple[int, str, date]] = Counter()
+    for account_id, sender_id, domain_id, claimed_at, day, campaign_id, counted_first, counted_to in rows:
         by_domain[domain_id, day] += 1
         by_sender[sender_id, day] += 1
         by_account[account_id, accounts.utc_day(claimed_at)] += 1
+        if counted_first:
+            by_campaign[campaign_id, day] += 1
+        if counted_to:
+            by_recipient[campaign_id, caps.domain_of(counted_to), day] += 1
     senders.give_back_domains(by_domain)
+    caps.give_back(by_campaign, by_recipient)
     for (account_id, utc_day), count in sorted(by_account.items()):
         accounts.give_back(account_id, agency_id, count, day=utc_day)
     senders.give_back_senders(by_sender)
@@ -291,8 +333,9 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
 # A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
 # the message is put in doubt, never back into the queue. Hence `unsynced` in _BEGIN and _SENT.
 _SCHEDULE = """
-INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at)
-SELECT %(campaign)s, %(step)s, e.id, e.contact_id, p.account_id, p.account_id, %(due)s
+INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
+    priority)
+SELECT %(campaign)s, %(step)s, e.id, e.contact_id, p.account_id, p.account_id, %(due)s, %(priority)s
 FROM (
     SELECT id, contact_id, row_number() OVER (ORDER BY id) AS number
     FROM campaigns_enrollment WHERE campaign_id = %(campaign)s
@@ -353,7 +396,10 @@ SET {change}, claim = NULL, claimed_at = NULL, counted_on = NULL, lease_until = 
     sender_id = NULL
 FROM gone JOIN senders_sender s ON s.id = gone.sender_id JOIN campaigns_campaign c ON c.id = gone.campaign_id
 WHERE m.id = gone.id
-RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at, gone.counted_on
+RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at, gone.counted_on, gone.campaign_id,
+    CASE WHEN c.new_contacts_per_day IS NOT NULL
+         THEN m.step_id = (SELECT id FROM campaigns_step WHERE campaign_id = c.id ORDER BY position LIMIT 1) END,
+    CASE WHEN c.per_domain_per_day IS NOT NULL THEN (SELECT email FROM campaigns_contact WHERE id = m.contact_id) END
 """
 _MUST_NOT_GO = """
 SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s ELSE %s END
@@ -388,6 +434,17 @@ _POSTPONE = """
 UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}' WHERE id IN (
     SELECT id FROM campaigns_message
     WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s FOR UPDATE SKIP LOCKED
+)
+"""
+# The column and the address's domain are read as `paced` and `caps` read them.
+_SET_ASIDE = """
+UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN (
+    SELECT m.id FROM campaigns_message m JOIN campaigns_contact p ON p.id = m.contact_id
+    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = %(campaign)s AND m.due_at <= %(now)s
+      AND (%(zones)s::text[] IS NULL OR COALESCE(p.attributes->>'timezone', '') = ANY(%(zones)s))
+      AND (%(step)s::bigint IS NULL OR m.step_id = %(step)s)
+      AND (%(domains)s::text[] IS NULL OR lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s))
+    FOR UPDATE OF m SKIP LOCKED
 )
 """
 _RESCUE_DOUBT = """

@@ -11,7 +11,7 @@ import django
 
 django.setup()
 
-from campaigns import dispatch  # noqa: E402
+from campaigns import dispatch, paced  # noqa: E402
 from providers.accounts import ledger  # noqa: E402
 from providers.accounts.models import LedgerRow  # noqa: E402
 from tenants import context  # noqa: E402
@@ -43,6 +43,8 @@ def main(schema: str, account_id: int, *, unlocked: bool) -> None:
             claimed += len(batch)
             empty = 0 if batch else empty + 1
             if not batch:
+                # As a drain does, which else would look at the same mails again.
+                paced.set_aside(agency, account_id, now=NOON)
                 time.sleep(0.02)
     print(claimed, flush=True)
 

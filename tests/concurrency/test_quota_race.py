@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from campaigns import audit, launch
+from campaigns.models import CampaignDay, Contact, RecipientDay
 from providers.accounts.models import Account, LedgerRow
 from providers.senders.models import DomainDay, SenderDay, SenderDomain
 from tenants import context
@@ -78,6 +79,24 @@ def test_senders_and_domains_keep_their_limits_too(committed: dict[str, Agency])
     with context.entered(agency):
         assert max(SenderDay.objects.values_list("used", flat=True)) == 5
         assert sorted(DomainDay.objects.values_list("used", flat=True)) == [11, 20, 20]
+    assert audit.audit_quota().drifts == []
+
+
+def test_a_campaigns_own_caps_hold_over_all_its_accounts(committed: dict[str, Agency]) -> None:
+    accounts = stage.accounts()
+    agency = committed["alpha"]
+    stage.allot(agency, accounts["smtp"], senders=60, domains=3)
+    with context.entered(agency):
+        contacts = stage.contact_list("a", 100)
+        made = stage.campaign(contacts, new_contacts_per_day=45, per_domain_per_day=25)
+        for person in contacts.subscriptions.order_by("pk")[:60]:
+            Contact.objects.filter(pk=person.contact_id).update(email=f"b{person.pk}@other.example")
+        launch.launch(made, now=NOON)
+    # 40 of one domain and 60 of another: 25 of the first that come, then 20 more first mails.
+    assert race([agency], accounts["smtp"]) == 45
+    with context.entered(agency):
+        assert CampaignDay.objects.get().used == 45
+        assert sorted(RecipientDay.objects.values_list("used", flat=True)) == [20, 25]
     assert audit.audit_quota().drifts == []
 
 
