@@ -4,6 +4,9 @@ intake       rows of a file, by COPY, each with a verdict            → contact
 validation   pure: is this an address we may write to
 planning     pure: how many mails through which account
 launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
+pace         pure: when a schedule is open
+paced        windows and caps at a claim; sets aside what waits for them
+caps         what a campaign itself allows a day
 dispatch     claim + quota, then                                     ← jobs say only "agency A, account P"
 delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    a contact and a step become an envelope
@@ -11,10 +14,12 @@ outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
+explain      that reason, with the numbers behind it, for every edge
 progress     one campaign in numbers
 summaries    many campaigns at a glance
 actions      what a person may do with a campaign now, for every edge
 audit        replays the messages against every ledger
+mail_audit   proves that no mail is lost or stuck
 access       one door to each object: what a user may see
 admin, views, api, jobs   the edges: parse, call one verb, answer
 """

@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, ContactList, Intake, RejectedRow
+from campaigns.models import Campaign, ContactList, Intake, Message, RejectedRow
 from tenants import context
 from tenants.users.models import User
 
@@ -21,6 +21,11 @@ Visitor = AbstractBaseUser | AnonymousUser
 def campaigns_for(user: Visitor) -> QuerySet[Campaign]:
     """The campaigns that this user may see and act on."""
     return _seen_by(user, Campaign.objects.all())
+
+
+def messages_for(user: Visitor) -> QuerySet[Message]:
+    """The mails that this user may see, with what is told of them."""
+    return _seen_by(user, Message.objects.select_related("campaign", "contact", "account", "sender"))
 
 
 def lists_for(user: Visitor) -> QuerySet[ContactList]:

@@ -13,6 +13,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +23,8 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from campaigns import actions
+from campaigns.explain import explain
+from campaigns.forms import WHEN, CountryField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
 from providers.senders.admin import AccountFilter
 from tenants import sites
@@ -193,8 +196,15 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     inlines = (StepInline,)
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
-    settled = ("list", "traffic_class", "distribution", "shares", "overflow")
+    settled = ("list", "traffic_class", "distribution", "shares", "overflow", *WHEN)
     shown = ("status", "mails", "created_at", "launched_at", "finished_at")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "weekdays":
+            return WeekdaysField(label=db_field.verbose_name)
+        if db_field.name == "holidays":
+            return CountryField(label=db_field.verbose_name)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
         return ("name", *self.settled, *(self.shown if obj else ()))
@@ -262,6 +272,7 @@ class MessageAdmin(ReadOnly):
         ("contact", "sender"),
         ("planned", "account"),
         ("status", "reason"),
+        "why",
         "detail",
         ("due_at", "sent_at"),
         ("attempts", "attempted_at"),
@@ -285,6 +296,17 @@ class MessageAdmin(ReadOnly):
     )
     def state(self, message: Message) -> tuple[str, str]:
         return message.status, message.get_status_display()
+
+    @admin.display(description=gettext_lazy("why it has not gone"))
+    def why(self, message: Message) -> str:
+        told = explain(message, now=timezone.now())
+        parts = [told.label] if told.label else []
+        if told.clears_at:
+            parts.append(_("not before %(when)s") % {"when": localize(timezone.localtime(told.clears_at))})
+        parts += [f"{number.label}: {number.used} / {number.allowed}" for number in told.numbers]
+        if told.refused_by:
+            parts.append(_("refused by %(accounts)s") % {"accounts": ", ".join(told.refused_by)})
+        return " · ".join(parts) or "-"
 
 
 def _is_draft(campaign: Campaign | None) -> bool:

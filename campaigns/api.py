@@ -11,7 +11,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from campaigns import access
-from campaigns.models import Campaign
+from campaigns.explain import explain
+from campaigns.models import Campaign, Message
 from campaigns.progress import progress
 
 
@@ -81,6 +82,35 @@ class ProgressSerializer(serializers.Serializer[Any]):
     reasons = ReasonSerializer(many=True)
 
 
+class NumberSerializer(serializers.Serializer[Any]):
+    """What the agency has used of one limit."""
+
+    label = serializers.CharField()  # type: ignore[assignment]
+    used = serializers.IntegerField()
+    allowed = serializers.IntegerField()
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    """One mail: where it is, and why it has not gone."""
+
+    key = serializers.UUIDField()
+    campaign = serializers.CharField(help_text="Name of its campaign.")
+    to = serializers.CharField(help_text="The contact's address.")
+    status = serializers.ChoiceField(choices=Message.Status.choices)
+    code = serializers.CharField(help_text="Why it has not gone, for programs; empty once it is sent.")
+    label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
+    detail = serializers.CharField(help_text="What the provider said, or what could not be done.")
+    due_at = serializers.DateTimeField()
+    clears_at = serializers.DateTimeField(help_text="The earliest time it may go, null where that is not known.")
+    sent_at = serializers.DateTimeField()
+    account = serializers.CharField(help_text="Name of the account that it goes or went through.")
+    sender = serializers.CharField(help_text="Address that it is or was sent from, empty while that is not chosen.")
+    attempts = serializers.IntegerField()
+    attempted_at = serializers.DateTimeField()
+    refused_by = serializers.ListField(child=serializers.CharField(), help_text="Accounts that refused it.")
+    numbers = NumberSerializer(many=True, help_text="The limits that bind it while it waits.")
+
+
 class Pages(PageNumberPagination):
     """50 a page, up to 200 with `?page_size=`."""
 
@@ -105,3 +135,15 @@ class CampaignViewSet(ViewSet):
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
         report = progress(campaign, now=timezone.now())
         return Response({**CampaignSerializer(campaign).data, "progress": ProgressSerializer(report).data})
+
+
+class MessageViewSet(ViewSet):
+    """The mails of the key's agency."""
+
+    lookup_field = "key"
+    lookup_value_regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+    def retrieve(self, request: Request, key: str) -> Response:
+        """One mail, and why it has not gone."""
+        message = get_object_or_404(access.messages_for(request.user), key=key)
+        return Response(MessageSerializer(explain(message, now=timezone.now())).data)

@@ -1,20 +1,140 @@
 """Why a mail is not sent: one answer for every page, program and command."""
 
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
-from campaigns.models import Campaign, Message
+from django.db.models import Sum
+from django.utils.translation import gettext as _
+
+from campaigns import caps, paced
+from campaigns.models import Campaign, CampaignDay, Message, RecipientDay
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
+from providers.accounts.models import Account, LedgerRow, Period
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import routes
+from providers.senders.models import Sender, SenderDay
+from tenants import context
 from tenants.models import Agency
 
 Status = Message.Status
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What has been used of one limit that binds a mail."""
+
+    label: str
+    used: int
+    allowed: int
+
+
+@dataclass(slots=True)
+class Explanation:
+    """Where a mail is and why; `code` and `label` are empty once it is sent."""
+
+    key: str
+    campaign: str
+    to: str
+    status: str
+    status_label: str
+    code: str
+    label: str
+    detail: str
+    due_at: datetime
+    clears_at: datetime | None
+    sent_at: datetime | None
+    account: str
+    sender: str
+    attempts: int
+    attempted_at: datetime | None
+    refused_by: list[str] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        return asdict(self)
+
+
+def explain(message: Message, *, now: datetime) -> Explanation:
+    """Why this mail of the agency entered now has not gone, with the numbers behind it and the earliest time it may.
+
+    Of an account only what the agency itself has used is told: the rest is other agencies'.
+    """
+    agency = context.current_agency()
+    campaign, contact = message.campaign, message.contact
+    code, clears_at = "", None
+    if message.status != Status.SENT:
+        why = Why(campaign, agency, now)
+        later = message.due_at if message.status == Status.SCHEDULED and message.due_at > now else None
+        attributes = contact.attributes if isinstance(contact.attributes, dict) else {}
+        code, clears_at = why(
+            message.status,
+            message.account_id,
+            message.reason,
+            later,
+            zone=str(attributes.get(paced.ZONE, "")),
+            first=message.step_id == why.first_step,
+            to_spent=caps.domain_of(contact.email) in why.spent_domains,
+        )
+    refused = Account.objects.filter(pk__in=message.refused_by).order_by("pk").values_list("name", flat=True)
+    return Explanation(
+        key=str(message.key),
+        campaign=campaign.name,
+        to=contact.email,
+        status=message.status,
+        status_label=str(message.get_status_display()),
+        code=str(code),
+        label=str(Reason(code).label) if code else "",
+        detail=message.detail,
+        due_at=message.due_at,
+        clears_at=clears_at,
+        sent_at=message.sent_at,
+        account=message.account.name,
+        sender=message.sender.address if message.sender else "",
+        attempts=message.attempts,
+        attempted_at=message.attempted_at,
+        refused_by=list(refused),
+        numbers=list(_numbers(message, agency, now)) if message.status == Status.SCHEDULED else [],
+    )
+
+
+def _numbers(message: Message, agency: Agency, now: datetime) -> Iterator[Number]:
+    """The agency's own use of every limit that binds a mail which waits."""
+    day, campaign = senders.local_day(now, agency.zone), message.campaign
+    if (most := campaign.new_contacts_per_day) is not None:
+        row = CampaignDay.objects.filter(campaign=campaign, day=day).first()
+        yield Number(_("New contacts of the campaign today"), row.used if row else 0, most)
+    if (most := campaign.per_domain_per_day) is not None:
+        domain = caps.domain_of(message.contact.email)
+        to = RecipientDay.objects.filter(campaign=campaign, day=day, domain=domain).first()
+        yield Number(_("Mails of the campaign to %(domain)s today") % {"domain": domain}, to.used if to else 0, most)
+    allotment = ledger.allotment(agency, message.account_id)
+    if allotment is None:
+        return
+    labels = {Period.DAY: _("Your share of the account today"), Period.MONTH: _("Your share of the account this month")}
+    for bound in ledger.limits(allotment.account, allotment, day=ledger.utc_day(now)):
+        if bound.agency_id is not None:
+            used = LedgerRow.objects.filter(
+                account=message.account_id, agency=agency, period=bound.period, starts=bound.starts
+            ).first()
+            yield Number(labels[Period(bound.period)], used.used if used else 0, bound.allowed)
+    able = Sender.objects.filter(active=True, domain__homes__account=message.account_id).distinct()
+    allowed = able.aggregate(sum=Sum("per_day"))["sum"] or 0
+    spent = SenderDay.objects.filter(sender__in=able, day=day).aggregate(sum=Sum("used"))["sum"] or 0
+    yield Number(_("Mails of the account's senders today"), spent, allowed)
+
+
 class Why:
-    """Why a mail of this campaign is not sent: from its row where that says it, else from the state of its account."""
+    """Why a mail of this campaign is not sent: from its row where that says it, else from what its campaign may do now,
+    else from the state of its account.
+
+    `first_step` is the step of its first mails, and `spent_domains` those that have got their mails of today, where the
+    campaign has such caps.
+    """
 
     def __init__(self, campaign: Campaign, agency: Agency, now: datetime) -> None:
         self._campaign = campaign
@@ -22,9 +142,28 @@ class Why:
         self._now = now
         self._known: dict[int, tuple[str, datetime | None]] = {}
         self._routes: list[Route] | None = None
+        self._closed: dict[str, tuple[Reason, datetime | None] | None] = {}
+        self._day = senders.local_day(now, agency.zone)
+        cap = caps.of([campaign]).get(campaign.pk)
+        self.first_step = cap.first_step if cap and cap.new_contacts is not None else None
+        self.spent_domains = set(caps.spent_domains(cap, day=self._day)) if cap else set()
+        self._spent = bool(cap and caps.spent_campaigns({campaign.pk: cap}, day=self._day))
+
+    @property
+    def looks_at_contacts(self) -> bool:
+        """Whether a mail's reason depends on whom it is to."""
+        return bool(self.spent_domains) or self._campaign.window_zone == Campaign.WindowZone.RECIPIENT
 
     def __call__(
-        self, status: str, account_id: int, reason: str, later: datetime | None
+        self,
+        status: str,
+        account_id: int,
+        reason: str,
+        later: datetime | None,
+        *,
+        zone: str = "",
+        first: bool = False,
+        to_spent: bool = False,
     ) -> tuple[str, datetime | None]:
         if status == Status.CLAIMED:
             return Reason.SENDING, None
@@ -36,6 +175,15 @@ class Why:
             return Reason.CAMPAIGN_PAUSED, None
         if later is not None:
             return reason or Reason.NOT_DUE, later
+        if zone not in self._closed:
+            schedule = self._campaign.schedule(self._agency.zone, of=zone)
+            self._closed[zone] = paced.why_closed(schedule, self._now)
+        if closed := self._closed[zone]:
+            return closed
+        if first and self._spent:
+            return Reason.CAMPAIGN_DAY_SPENT, senders.next_day(self._now, self._agency.zone)
+        if to_spent:
+            return Reason.RECIPIENT_DOMAIN_SPENT, senders.next_day(self._now, self._agency.zone)
         if account_id not in self._known:
             self._known[account_id] = self._account(account_id)
         return self._known[account_id]

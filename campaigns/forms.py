@@ -11,14 +11,46 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
+from django.utils import dates
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import launch
+from campaigns import launch, pace
 from campaigns.models import Campaign, ContactList, Step
 from providers.accounts.routing import Route
 
+WHEN = (
+    "weekdays",
+    "window_from",
+    "window_until",
+    "timezone",
+    "window_zone",
+    "holidays",
+    "new_contacts_per_day",
+    "per_domain_per_day",
+)
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
+
+
+class WeekdaysField(forms.TypedMultipleChoiceField):
+    """Days of the week, of which one is needed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            choices=dates.WEEKDAYS.items,
+            coerce=int,
+            widget=forms.CheckboxSelectMultiple,
+            initial=list(pace.EVERY_DAY),
+            error_messages={"required": gettext_lazy("Choose at least one day, or the campaign never sends.")},
+            **kwargs,
+        )
+
+
+class CountryField(forms.ChoiceField):
+    """A country whose holidays are known, or none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=lambda: [("", _("No country")), *pace.countries().items()], required=False, **kwargs)
 
 
 class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -27,6 +59,8 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
     `accounts` are those that the agency may plan on: each has a field for its share.
     """
 
+    weekdays = WeekdaysField(label=gettext_lazy("Days"))
+    holidays = CountryField(label=gettext_lazy("Not on the holidays of"))
     subject = forms.CharField(label=gettext_lazy("Subject"), max_length=250)
     html = forms.CharField(
         label="HTML", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "true"})
@@ -41,8 +75,14 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Campaign
-        fields = ("name", "list", "traffic_class", "distribution", "overflow")
-        widgets = {"distribution": forms.RadioSelect, "overflow": forms.RadioSelect}
+        fields = ("name", "list", "traffic_class", "distribution", "overflow", *WHEN)
+        widgets = {
+            "distribution": forms.RadioSelect,
+            "overflow": forms.RadioSelect,
+            "window_zone": forms.RadioSelect,
+            "window_from": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+            "window_until": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        }
 
     def __init__(self, *args: Any, lists: QuerySet[ContactList], accounts: Sequence[Route] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,6 +101,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         return [
             (_("To whom"), "", ["name", "list"]),
             (_("The mail"), "", ["subject", "html", "text"]),
+            (_("When"), "", [*WHEN]),
             (_("Delivery"), "", ["traffic_class", "overflow", "distribution"]),
             *([(_("Shares"), shares_hint, [*self._accounts])] if self._accounts else []),
         ]

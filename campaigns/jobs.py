@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from campaigns import control, dispatch, failover, lifecycle
 from campaigns.audit import audit_quota
+from campaigns.mail_audit import audit_mails
 from campaigns.models import Message
 from providers.accounts import checkup as accounts
 from tenants import context, jobs
@@ -78,6 +79,13 @@ def _in_each_agency(what: str, work: Callable[[Agency], None]) -> None:
             failed.append(agency.slug)
     if failed:
         raise RuntimeError(f"{what} failed for {', '.join(failed)}; the log says why.")
+
+
+@job
+def audit_ledger() -> None:
+    """Every night: prove that no mail is lost or stuck; a finding is an error in the log, and so an alert."""
+    for finding in audit_mails(now=timezone.now()):
+        logger.error("mails lost or stuck: %s", finding)
 
 
 def ring() -> int:

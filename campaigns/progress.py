@@ -76,8 +76,13 @@ class Progress:
 def progress(campaign: Campaign, *, now: datetime) -> Progress:
     """Count a campaign's mails by state, account and reason, in two queries whatever its size."""
     agency = context.current_agency()
+    why = Why(campaign, agency, now)
+    about, of = (_ABOUT_CONTACT, _CONTACTS) if why.looks_at_contacts else (_ABOUT_NOBODY, "")
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, [now, campaign.pk])
+        cursor.execute(
+            _COUNTS.format(about=about, of=of),
+            {"now": now, "campaign": campaign.pk, "first": why.first_step, "domains": list(why.spent_domains)},
+        )
         rows = cursor.fetchall()
     report = Progress(updated_at=now)
     accounts: dict[int, AccountProgress] = {
@@ -86,9 +91,8 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
     }
     reasons: Counter[str] = Counter()
     clears: dict[str, datetime | None] = {}
-    explain = Why(campaign, agency, now)
     lately = 0
-    for status, account_id, planned_id, reason, later, count, due_at, recent in rows:
+    for status, account_id, planned_id, reason, later, zone, first, to_spent, count, due_at, recent in rows:
         report.total += count
         accounts[planned_id].planned += count
         lately += recent
@@ -96,7 +100,8 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
             report.sent += count
             accounts[account_id].sent += count
             continue
-        code, until = explain(status, account_id, reason, due_at if later else None)
+        until_due = due_at if later else None
+        code, until = why(status, account_id, reason, until_due, zone=zone, first=first, to_spent=to_spent)
         reasons[code] += count
         clears[code] = min(filter(None, (clears.get(code), until)), default=None)
         setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
@@ -118,11 +123,16 @@ COUNTED_AS = {
     Status.CANCELLED: "cancelled",
     Status.UNKNOWN: "in_doubt",
 }
+# Only for campaigns in which a mail's reason depends on whom it is to.
+_ABOUT_CONTACT = """COALESCE(p.attributes->>'timezone', ''), COALESCE(m.step_id = %(first)s, false),
+       lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s)"""
+_ABOUT_NOBODY = "'', COALESCE(m.step_id = %(first)s, false), false"
+_CONTACTS = "JOIN campaigns_contact p ON p.id = m.contact_id"
 _COUNTS = """
-WITH moment AS (SELECT %s::timestamptz AS now)
-SELECT status, account_id, planned_id, reason, status = 'scheduled' AND due_at > now, count(*), min(due_at),
-       count(*) FILTER (WHERE sent_at > now - interval '1 minute')
-FROM campaigns_message, moment
-WHERE campaign_id = %s
-GROUP BY 1, 2, 3, 4, 5
+WITH moment AS (SELECT %(now)s::timestamptz AS now)
+SELECT m.status, m.account_id, m.planned_id, m.reason, m.status = 'scheduled' AND m.due_at > now, {about}, count(*),
+       min(m.due_at), count(*) FILTER (WHERE m.sent_at > now - interval '1 minute')
+FROM moment, campaigns_message m {of}
+WHERE m.campaign_id = %(campaign)s
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """

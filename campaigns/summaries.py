@@ -6,9 +6,13 @@ from datetime import datetime
 
 from django.db.models import Count
 from django.urls import reverse
+from django.utils import dates
+from django.utils.translation import gettext as _
 
+from campaigns import pace
 from campaigns.models import Campaign, Message
 from campaigns.progress import COUNTED_AS
+from tenants import context
 
 
 @dataclass(slots=True)
@@ -21,6 +25,7 @@ class Summary:
     status_label: str
     traffic_class_label: str
     created_at: datetime
+    when: str = ""
     total: int = 0
     sent: int = 0
     in_progress: int = 0
@@ -40,6 +45,39 @@ class Summary:
         return reverse("campaigns:detail", args=[self.id])
 
 
+def when(campaign: Campaign) -> str:
+    """The campaign's days, hours, holidays and caps in one line; empty where it has none."""
+    zone = context.current_agency().zone
+    parts = []
+    schedule = campaign.schedule(zone)
+    if not schedule.always_open:
+        opens, closes = campaign.window_from, campaign.window_until
+        hours = f"{opens.strftime('%H:%M') if opens else '00:00'}–{closes.strftime('%H:%M') if closes else '24:00'}"
+        recipients = campaign.window_zone == Campaign.WindowZone.RECIPIENT
+        whose = _("in the recipient's time zone") if recipients else schedule.zone.key
+        parts.append(" ".join([_days(campaign.weekdays), *([hours] if opens or closes else []), whose]))
+    if campaign.holidays:
+        country = pace.countries().get(campaign.holidays, campaign.holidays)
+        parts.append(_("not on holidays of %(country)s") % {"country": country})
+    if campaign.new_contacts_per_day is not None:
+        parts.append(_("at most %(count)d new contacts a day") % {"count": campaign.new_contacts_per_day})
+    if campaign.per_domain_per_day is not None:
+        parts.append(_("at most %(count)d mails a day to one domain") % {"count": campaign.per_domain_per_day})
+    return " · ".join(parts)
+
+
+def _days(weekdays: Iterable[int]) -> str:
+    """Days that follow each other as a range."""
+    runs: list[list[int]] = []
+    for day in sorted(weekdays):
+        if runs and runs[-1][-1] == day - 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    names = dates.WEEKDAYS_ABBR
+    return ", ".join(f"{names[run[0]]}–{names[run[-1]]}" if len(run) > 1 else str(names[run[0]]) for run in runs)
+
+
 def of(campaign: Campaign) -> Summary:
     """What a campaign is called and where it stands, without a look at its mails."""
     return Summary(
@@ -49,6 +87,7 @@ def of(campaign: Campaign) -> Summary:
         status_label=campaign.get_status_display(),
         traffic_class_label=campaign.get_traffic_class_display(),
         created_at=campaign.created_at,
+        when=when(campaign),
     )
 
 

@@ -9,4 +9,5 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
     "take back and ring": (campaigns.tick, 1),
     "ask accounts": (campaigns.checkup, 5),
     "audit quotas": (campaigns.audit, 24 * 60),
+    "audit mails": (campaigns.audit_ledger, 24 * 60),
 }

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from campaigns.api import CampaignViewSet
+from campaigns.api import CampaignViewSet, MessageViewSet
 
 
 class Nowhere(APIView):
@@ -21,6 +21,7 @@ class Nowhere(APIView):
 
 router = SimpleRouter()
 router.register("campaigns", CampaignViewSet, basename="campaign")
+router.register("messages", MessageViewSet, basename="message")
 
 app_name = "api"
 urlpatterns = [path("", include(router.urls)), re_path("", Nowhere.as_view())]

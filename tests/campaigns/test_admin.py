@@ -375,6 +375,8 @@ def test_a_draft_is_written_and_deleted(carols: Visitor, alpha: Agency, draft: C
         "distribution": "even",
         "shares": "{}",
         "overflow": "wait",
+        "weekdays": [*range(5)],
+        "window_zone": "campaign",
         "steps-TOTAL_FORMS": "1",
         "steps-INITIAL_FORMS": "0",
         "steps-MIN_NUM_FORMS": "1",

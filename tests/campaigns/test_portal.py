@@ -65,6 +65,8 @@ def details(people: ContactList, **changes: Any) -> dict[str, Any]:
         "traffic_class": "cold_outreach",
         "distribution": "even",
         "overflow": "reroute",
+        "weekdays": [*range(7)],
+        "window_zone": "campaign",
         "subject": "Hello {{ first_name }}",
         "html": "<p>From {{ city }}</p>",
         "text": "",
@@ -410,3 +412,44 @@ def test_times_are_those_of_the_agency(carols: Visitor, alpha: Agency, beta: Age
 
     assert f"{when:%H:%M}" in body(carols.get("/contacts/"))
     assert when.utcoffset()
+
+
+def test_a_campaign_is_given_its_days_hours_and_caps(
+    carols: Visitor, alpha: Agency, accounts: dict[str, Account]
+) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("Spring", 3)
+    chosen = {
+        "weekdays": [0, 1, 2, 3, 4, 6],
+        "window_from": "09:00",
+        "window_until": "17:00",
+        "timezone": "Asia/Tokyo",
+        "holidays": "JP",
+        "new_contacts_per_day": "50",
+    }
+    page = body(carols.post("/campaigns/new/", details(people, **chosen), follow=True))
+    assert "Mon–Fri, Sun 09:00–17:00 Asia/Tokyo · not on holidays of Japan · at most 50 new contacts a day" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"weekdays": []}, "weekdays"),
+        ({"weekdays": [7]}, "weekdays"),
+        ({"window_from": "17:00", "window_until": "09:00"}, "window_until"),
+        ({"window_until": "00:00"}, "window_until"),
+        ({"timezone": "Mars/Base"}, "timezone"),
+        ({"holidays": "XX"}, "holidays"),
+        ({"new_contacts_per_day": "0"}, "new_contacts_per_day"),
+        ({"per_domain_per_day": "-1"}, "per_domain_per_day"),
+    ],
+)
+def test_a_schedule_that_cannot_be_kept_is_refused_at_its_field(
+    carols: Visitor, alpha: Agency, accounts: dict[str, Account], changes: dict[str, Any], field: str
+) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("Spring", 3)
+    page = carols.post("/campaigns/new/", details(people, **changes))
+    assert [*page.context["form"].errors] == [field]
+    with context.entered(alpha):
+        assert not Campaign.objects.exists()

@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "campaigns:import": {"id": "campaigns.intake"},
     "campaigns:rejected": {"id": "campaigns.intake"},
     "api:campaign-detail": {"pk": "campaigns.campaign"},
+    "api:message-detail": {"key": "campaigns.message"},
     "account_confirm_email": {"key": "none"},
     "account_reset_password_from_key": {"uidb36": "1", "key": "none"},
     "admin:app_list": {"app_label": "campaigns"},
@@ -155,7 +156,10 @@ def page(name: str, planted: dict[str, Model]) -> Page:
     missing = wanted - set(given)
     assert not missing, f"{name} takes {missing}: name them in ARGUMENTS of {__file__}"
     rows = [label for label in given.values() if label in planted]
-    values = {argument: planted[label].pk if label in planted else label for argument, label in given.items()}
+    values = {
+        argument: getattr(planted[label], argument, planted[label].pk) if label in planted else label
+        for argument, label in given.items()
+    }
     return Page(name, reverse(name, urlconf=urls, kwargs=values or None), rows[0] if rows else "")
 
 
