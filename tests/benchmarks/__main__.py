@@ -7,6 +7,7 @@ import signal
 import statistics
 import sys
 import time
+import traceback
 from typing import Any
 
 from tests.benchmarks import ground, keys, machine
@@ -20,15 +21,30 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     found: dict[str, dict[str, Any]] = {}
     with ground.laid(quick=chosen.quick) as laid:
+        failed = []
         for group in chosen.groups:
-            found |= measure(group, laid, min(chosen.repeat, group.most))
+            try:
+                found |= measure(group, laid, min(chosen.repeat, group.most))
+            except Exception:
+                traceback.print_exc()
+                failed.append(group.benchmark)
+                clear_up()
         print_table(chosen.groups, found)
         for note in laid.notes:
             print(note)
     if chosen.json:
         asked = [key.name for group in chosen.groups for key in group.keys]
-        print(json.dumps({name: found[name]["median"] for name in asked}))
-    return 0
+        print(json.dumps({name: found[name]["median"] for name in asked if name in found}))
+    if failed:
+        print(f"Not measured, for the reasons above: {', '.join(failed)}.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def clear_up() -> None:
+    """After a benchmark that failed, so that the next can set its scene."""
+    from tests.benchmarks import scene
+
+    scene.clear()
 
 
 def measure(group: Group, laid: ground.Ground, repeat: int) -> dict[str, dict[str, Any]]:
