@@ -85,7 +85,7 @@ def accounts_today(agency: Agency, *, now: datetime) -> list[AccountToday]:
     ledger = LedgerRow.objects.filter(agency=agency, period=Period.DAY, starts=utc_day(now))
     used = dict(ledger.values_list("account", "used"))
     usable = {route.account_id: route for route in routes.usable(agency, now=now)}
-    rooms = senders.room_today(usable, day=senders.local_day(now, agency.zone))
+    rooms = senders.room_today(usable, day=senders.local_day(now, agency.zone), now=now)
     allotments = (
         Allotment.objects.filter(agency=agency, account__in=list(usable))
         .select_related("account__health")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from campaigns import caps
 from campaigns.models import CampaignDay, RecipientDay
 from providers.accounts.models import LedgerRow, Period
-from providers.senders.models import DomainDay, SenderDay
+from providers.senders.models import DomainDay, SenderDay, SenderHour
 from tenants import context
 from tenants.models import Agency
 
@@ -41,14 +41,16 @@ class Audit:
 
 
 _Key = tuple[int, date]
+_Hour = tuple[int, datetime]
 
 
 def audit_quota() -> Audit:
     """Replay every agency's messages against the ledgers of its accounts, domains and senders.
 
     A mail counts from its claim on, on the UTC day for accounts and on the agency's day for senders and domains,
-    unless it was surely not sent. Works in the public schema and enters every agency, also those switched off:
-    what they sent counts in the accounts' ledgers.
+    unless it was surely not sent. For as long as a sender's hours are kept, they are compared too, and no 24 hours up
+    to any of its mails may hold more than its limit then. Works in the public schema and enters every agency, also
+    those switched off: what they sent counts in the accounts' ledgers.
     """
     with _one_moment():
         return _audit()
@@ -63,7 +65,11 @@ def _audit() -> Audit:
             by_account, by_sender, by_domain = _replay()
             drifts += _compare("sender day", by_sender, _sender_days())
             drifts += _compare("domain day", by_domain, _domain_days())
-            rows += SenderDay.objects.count() + DomainDay.objects.count()
+            by_hour, most = _replay_hours()
+            hours = {(row.sender_id, row.hour): (row.used, row.allowed) for row in SenderHour.objects.all()}
+            drifts += _compare("sender hour", by_hour, hours)
+            drifts += _overstepped(most, hours)
+            rows += SenderDay.objects.count() + SenderHour.objects.count() + DomainDay.objects.count()
             found, compared = _campaign_days()
             drifts += found
             rows += compared
@@ -94,6 +100,26 @@ def _replay() -> tuple[Counter[_Key], Counter[_Key], Counter[_Key]]:
             counts[1][sender_id, local_day] += count
             counts[2][domain_id, local_day] += count
     return counts
+
+
+def _replay_hours() -> tuple[dict[_Hour, int], dict[_Hour, int]]:
+    """Mails of each sender in each hour, and the most of it in 24 hours that end in this hour."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTED_BY_HOUR)
+        rows = cursor.fetchall()
+    return (
+        {(sender_id, hour): count for sender_id, hour, count, _most in rows},
+        {(sender_id, hour): most for sender_id, hour, _count, most in rows},
+    )
+
+
+def _overstepped(most: Mapping[_Hour, int], hours: Mapping[_Hour, tuple[int, int]]) -> list[Drift]:
+    worst: dict[int, Drift] = {}
+    for sender_id, hour in sorted(most.keys() & hours.keys()):
+        count, allowed = most[sender_id, hour], hours[sender_id, hour][1]
+        if count > allowed and (sender_id not in worst or count > worst[sender_id].counted):
+            worst[sender_id] = Drift("sender 24 hours", f"{sender_id} in the hour {hour}", count, count, allowed)
+    return list(worst.values())
 
 
 def _compare_accounts(counted: Mapping[_Key, int], agency: Agency | None) -> list[Drift]:
@@ -167,4 +193,19 @@ JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.per_domain_per_day IS NO
 JOIN campaigns_contact p ON p.id = m.contact_id
 WHERE m.status IN ('claimed', 'sent', 'unknown')
 GROUP BY 1, 2, 3
+"""
+# Hours are kept for some days; the mails of the 24 hours before are read with them.
+_COUNTED_BY_HOUR = """
+SELECT sender_id, date_trunc('hour', claimed_at, 'UTC') AS hour, count(*), max(lately)
+FROM (
+    SELECT sender_id, claimed_at, count(*) OVER (
+        PARTITION BY sender_id ORDER BY claimed_at
+        RANGE BETWEEN interval '24 hours' PRECEDING AND CURRENT ROW
+    ) AS lately
+    FROM campaigns_message
+    WHERE status IN ('claimed', 'sent', 'unknown')
+      AND claimed_at >= (SELECT min(hour) FROM senders_senderhour) - interval '24 hours'
+) counted
+WHERE claimed_at >= (SELECT min(hour) FROM senders_senderhour)
+GROUP BY 1, 2
 """

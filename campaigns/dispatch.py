@@ -19,7 +19,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns import failover, lifecycle, paced, rendering
+from campaigns import failover, gaps, lifecycle, paced, rendering
 from campaigns.delivery import Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import health, rate
@@ -64,14 +64,14 @@ def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: i
     day = senders.local_day(now, agency.zone)
     pace = paced.running(agency, now=now)
     with transaction.atomic():
-        found = senders.take_seats(allotment.account_id, day=day, limit=limit)
+        found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit)
         due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
         if not due:
             # Perhaps all that is left waits for senders whose turn is not yet.
             waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
-            found = senders.take_seats(allotment.account_id, day=day, limit=limit, among=waited_for)
+            found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, among=waited_for)
             due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
-        placed = place(_apart(pace.admit(due)), found)
+        placed = place(_apart(pace.admit(due)), found, now=now)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:
@@ -91,29 +91,46 @@ def _apart(due: list[tuple[Claimed, int | None]]) -> list[tuple[Claimed, int | N
     return due
 
 
-def place(messages: Sequence[tuple[Claimed, int | None]], found: Seats) -> list[tuple[Claimed, Seat]]:
-    """Pure: give each message a seat with room, turning through them; a thread keeps its sender or waits for it."""
+def place(messages: Sequence[tuple[Claimed, int | None]], found: Seats, *, now: datetime) -> list[tuple[Claimed, Seat]]:
+    """Pure: give each message a rested seat with room, turning through them; a thread keeps its sender or waits for it.
+
+    A message that could only have a seat that rests keeps it from those behind: else, where they have shorter gaps,
+    its turn would never come.
+    """
     turn = deque(found.seats)
     by_id = {seat.sender_id: seat for seat in found.seats}
     placed = []
     for message, fixed in messages:
-        seat = by_id.get(fixed) if fixed is not None else _next_seat(turn, found.domains)
-        if seat is None or seat.room <= 0 or found.domains[seat.domain_id] <= 0:
+        seat = by_id.get(fixed) if fixed is not None else _next_seat(turn, found.domains, message.gap, now)
+        if seat is None or not _has_room(seat, found.domains):
+            continue
+        if not seat.rested(message.gap, now):
+            seat.room = 0
             continue
         seat.room -= 1
         found.domains[seat.domain_id] -= 1
+        seat.used_at = now
+        if message.gap:
+            seat.free_at = now + message.gap
         message.sender_id, message.sender_address, message.sender_name = seat.sender_id, seat.address, seat.name
         placed.append((message, seat))
     return placed
 
 
-def _next_seat(turn: deque[Seat], domains: dict[int, int]) -> Seat | None:
+def _next_seat(turn: deque[Seat], domains: dict[int, int], gap: timedelta, now: datetime) -> Seat | None:
+    longest_rested: Seat | None = None
     for _ in range(len(turn)):
         seat = turn[0]
         turn.rotate(-1)
-        if seat.room > 0 and domains[seat.domain_id] > 0:
-            return seat
-    return None
+        if _has_room(seat, domains):
+            if seat.rested(gap, now):
+                return seat
+            longest_rested = min(longest_rested or seat, seat, key=lambda one: one.used_at or now)
+    return longest_rested
+
+
+def _has_room(seat: Seat, domains: dict[int, int]) -> bool:
+    return seat.room > 0 and domains[seat.domain_id] > 0
 
 
 def _due(
@@ -138,6 +155,7 @@ def _due(
                 rescues=row[14],
                 in_thread=row[8] is not None,
                 traffic_class=row[7],
+                gap=gaps.gap(row[1], row[7], row[15], row[16]),
                 # Django leaves JSON of a raw query as text.
                 contact=rendering.fields(row[9], row[10], row[11], row[12], json.loads(row[13])),
             ),
@@ -155,7 +173,7 @@ def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
 
 _DUE = """
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
-       p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues
+       p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id

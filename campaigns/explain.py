@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Sum
 from django.utils.translation import gettext as _
 
-from campaigns import caps, paced
+from campaigns import caps, gaps, paced
 from campaigns.models import Campaign, CampaignDay, Message, RecipientDay
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
@@ -197,17 +197,20 @@ class Why:
             if health.broken(state) and self._others_have_room(account_id):
                 return Reason.IN_QUEUE, None
             return (Reason.ACCOUNT_BLOCKED, None) if state.blocked else (Reason.ACCOUNT_CLOSED, state.closed_until)
+        spent = ledger.spent(allotment.account, allotment, now=self._now)
+        if spent is None and senders.room_today([account_id], day=self._day, now=self._now).get(account_id):
+            rested = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now)
+            return (Reason.SENDERS_RESTING, rested) if rested > self._now else (Reason.IN_QUEUE, None)
         if self._campaign.overflow == Campaign.Overflow.REROUTE and self._others_have_room(account_id):
             return Reason.IN_QUEUE, None
-        spent = ledger.spent(allotment.account, allotment, now=self._now)
         if spent is not None:
             return Reason(spent.reason), spent.until
         if account_id not in senders.accounts_with_senders():
             return Reason.NO_SENDERS, None
-        day = senders.local_day(self._now, self._agency.zone)
-        if not senders.room_today([account_id], day=day).get(account_id):
-            return Reason.SENDERS_SPENT, senders.next_day(self._now, self._agency.zone)
-        return Reason.IN_QUEUE, None
+        return Reason.SENDERS_SPENT, senders.room_from(account_id, zone=self._agency.zone, now=self._now)
+
+    def _gap(self) -> timedelta:
+        return gaps.least_gap(self._campaign.traffic_class, self._campaign.gap_seconds)
 
     def _others_have_room(self, account_id: int) -> bool:
         """Whether what this account cannot send is about to move."""

@@ -11,8 +11,9 @@ Every verb changes a row only from the state it expects and, once claimed, only 
 that was paused for longer than its lease finds its rows taken and can do no harm.
 
 Locks are taken in one order: senders, domain days, messages, campaign days, recipient days, the account's ledger,
-sender days. What gives mails back takes messages before domain days; that is safe because nobody who holds a domain day
-waits for a message: claims, moves and rescues skip what is locked, and `cancel` waits for messages alone.
+sender days, sender hours. What gives mails back takes messages before domain days; that is safe because nobody who
+holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` waits for messages
+alone.
 """
 
 from collections import Counter
@@ -58,6 +59,8 @@ class Claimed:
     sender_id: int = 0
     sender_address: str = ""
     sender_name: str = ""
+    # How long its sender rests before and after it.
+    gap: timedelta = timedelta()
     claim: UUID = field(default_factory=lambda: UUID(int=0))
 
 
@@ -311,13 +314,13 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
         cursor.execute(_RETURN.format(change=change), {**values, "ids": list(ids), "claim": claim_id})
         rows = cursor.fetchall()
     by_domain: Counter[tuple[int, date]] = Counter()
-    by_sender: Counter[tuple[int, date]] = Counter()
+    by_sender: Counter[tuple[int, date, datetime]] = Counter()
     by_account: Counter[tuple[int, date]] = Counter()
     by_campaign: Counter[tuple[int, date]] = Counter()
     by_recipient: Counter[tuple[int, str, date]] = Counter()
     for account_id, sender_id, domain_id, claimed_at, day, campaign_id, counted_first, counted_to in rows:
         by_domain[domain_id, day] += 1
-        by_sender[sender_id, day] += 1
+        by_sender[sender_id, day, senders.hour_of(claimed_at)] += 1
         by_account[account_id, accounts.utc_day(claimed_at)] += 1
         if counted_first:
             by_campaign[campaign_id, day] += 1

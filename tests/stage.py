@@ -78,8 +78,10 @@ def contact_list(name: str, count: int, *, domain: str = "people.example") -> Co
 
 
 def campaign(people: ContactList, *, html: str = "<p>Hello {{ first_name }}</p>", **fields: Any) -> Campaign:
-    """A draft with one step, in the agency entered now."""
-    made = Campaign.objects.create(name=f"To {people.name}", list=people, **fields)
+    """A draft with one step, whose senders do not rest unless told, in the agency entered now."""
+    made = Campaign.objects.create(
+        name=f"To {people.name}", list=people, **{"gap_seconds": 0, "gap_jitter_seconds": 0, **fields}
+    )
     Step.objects.create(campaign=made, position=1, subject="Hello {{ first_name }}", html=html)
     return made
 

@@ -60,6 +60,9 @@ def begin(agency: Agency, people: ContactList, overflow: str) -> Campaign:
             list=people,
             distribution=Campaign.Distribution.EVEN,
             overflow=overflow,
+            # The demo shows in a minute what takes senders that rest between two mails a day.
+            gap_seconds=0,
+            gap_jitter_seconds=0,
         )
         Step.objects.create(campaign=campaign, subject=SUBJECT, html=HTML)
         launch.launch(campaign, now=timezone.now())

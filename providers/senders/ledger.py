@@ -1,24 +1,31 @@
-"""The only writer of SenderDay and DomainDay, and of the rotation.
+"""The only writer of SenderDay, SenderHour and DomainDay, and of the rotation.
 
 Locks are taken in one order everywhere: senders, then domain days, then (by the caller) the account's ledger, then
-sender days. A claim skips senders that another claim holds, so it never waits for them.
+sender days, then sender hours. A claim skips senders that another claim holds, so it never waits for them.
+
+A sender's limit holds in its agency's day and in any 24 hours. The hour that 24 hours ago lies in counts whole, so
+what really went out in 24 hours is at most what is counted here.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import F
 
-from providers.senders.models import DomainDay, Home, SenderDay
+from providers.senders.models import DomainDay, Home, SenderDay, SenderHour
+
+WINDOW = timedelta(hours=24)
+KEPT = timedelta(days=3)
 
 
 @dataclass(slots=True)
 class Seat:
-    """A locked sender and how many mails it may still send today."""
+    """A locked sender, how many mails it may still send now, when it last sent one, and until when it rests."""
 
     sender_id: int
     domain_id: int
@@ -26,6 +33,14 @@ class Seat:
     name: str
     per_day: int
     room: int
+    used_at: datetime | None = None
+    free_at: datetime | None = None
+
+    def rested(self, gap: timedelta, now: datetime) -> bool:
+        """Whether its last mail's gap is over, and that of the mail which is to go now."""
+        if self.free_at is not None and self.free_at > now:
+            return False
+        return not gap or self.used_at is None or self.used_at + gap <= now
 
 
 @dataclass(slots=True)
@@ -41,54 +56,62 @@ def local_day(now: datetime, zone: ZoneInfo) -> date:
     return now.astimezone(zone).date()
 
 
+def hour_of(moment: datetime) -> datetime:
+    """The start of the hour, in UTC, that this moment belongs to."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def next_day(now: datetime, zone: ZoneInfo) -> datetime:
     """When the agency's next day begins."""
     following = local_day(now, zone) + timedelta(days=1)
     return datetime(following.year, following.month, following.day, tzinfo=zone)
 
 
-def take_seats(account_id: int, *, day: date, limit: int, among: Sequence[int] | None = None) -> Seats:
-    """Lock up to `limit` senders, of these or of all, that may send through this account and have room today.
+def take_seats(account_id: int, *, day: date, now: datetime, limit: int, among: Sequence[int] | None = None) -> Seats:
+    """Lock up to `limit` senders, of these or of all, that may send through this account, have room and do not rest.
 
     Call in a transaction.
     """
+    bounds = _bounds(account_id, day, now)
     with connection.cursor() as cursor:
-        ids = None if among is None else list(among)
-        cursor.execute(_LOCK_SENDERS, [account_id, day, day, ids, ids, limit])
+        cursor.execute(_LOCK_SENDERS, {**bounds, "among": None if among is None else list(among), "limit": limit})
         locked = cursor.fetchall()
         if not locked:
             return Seats([], {})
         # Read after the locks are held: a row joined in the statement above may be older than the lock.
-        cursor.execute(_SENDERS_USED, [day, [row[0] for row in locked]])
+        cursor.execute(_SENDERS_USED, {**bounds, "senders": [row[0] for row in locked]})
         used = dict(cursor.fetchall())
         domains = sorted({row[1] for row in locked})
         cursor.execute(_OPEN_DOMAIN_DAYS, [day, domains])
         cursor.execute(_LOCK_DOMAIN_DAYS, [day, domains])
         rooms = dict(cursor.fetchall())
     seats = [
-        Seat(sender_id, domain_id, address, name, per_day, per_day - used.get(sender_id, 0))
-        for sender_id, domain_id, address, name, per_day in locked
-        if per_day > used.get(sender_id, 0)
+        Seat(sender_id, domain_id, address, name, per_day, per_day - used[sender_id], used_at, free_at)
+        for sender_id, domain_id, address, name, per_day, used_at, free_at in locked
+        if per_day > used[sender_id]
     ]
     return Seats(seats, rooms)
 
 
 def spend(taken: Iterable[Seat], *, day: date, now: datetime) -> None:
-    """Count one mail for each occurrence of a seat; the CHECKs refuse what take_seats did not allow."""
+    """Count one mail for each occurrence of a seat, which then rests until its `free_at`.
+
+    The CHECKs refuse what take_seats did not allow.
+    """
     counts: Counter[int] = Counter()
     domains: Counter[int] = Counter()
-    limits: dict[int, int] = {}
+    seats: dict[int, Seat] = {}
     for seat in taken:
         counts[seat.sender_id] += 1
         domains[seat.domain_id] += 1
-        limits[seat.sender_id] = seat.per_day
+        seats[seat.sender_id] = seat
     senders = sorted(counts)
+    limits, numbers = [seats[key].per_day for key in senders], [counts[key] for key in senders]
     with connection.cursor() as cursor:
         cursor.execute(_SPEND_DOMAINS, [sorted(domains), [domains[key] for key in sorted(domains)], day])
-        cursor.execute(
-            _SPEND_SENDERS, [day, senders, [limits[key] for key in senders], [counts[key] for key in senders]]
-        )
-        cursor.execute(_TURN_ROTATION, [now, senders])
+        cursor.execute(_SPEND_SENDERS, [day, senders, limits, numbers])
+        cursor.execute(_SPEND_HOURS, [hour_of(now), senders, limits, numbers])
+        cursor.execute(_TURN_ROTATION, [now, senders, [seats[key].free_at for key in senders]])
 
 
 def give_back_domains(counts: Mapping[tuple[int, date], int]) -> None:
@@ -97,17 +120,58 @@ def give_back_domains(counts: Mapping[tuple[int, date], int]) -> None:
         DomainDay.objects.filter(domain=domain_id, day=day).update(used=F("used") - count)
 
 
-def give_back_senders(counts: Mapping[tuple[int, date], int]) -> None:
-    """Return mails that were surely not sent: (sender, day) → count. After the account's ledger, by the lock order."""
-    for (sender_id, day), count in sorted(counts.items()):
+def give_back_senders(counts: Mapping[tuple[int, date, datetime], int]) -> None:
+    """Return mails that were surely not sent: (sender, day, hour of the claim) → count.
+
+    After the account's ledger, by the lock order.
+    """
+    days: Counter[tuple[int, date]] = Counter()
+    hours: Counter[tuple[int, datetime]] = Counter()
+    for (sender_id, day, hour), count in counts.items():
+        days[sender_id, day] += count
+        hours[sender_id, hour] += count
+    for (sender_id, day), count in sorted(days.items()):
         SenderDay.objects.filter(sender=sender_id, day=day).update(used=F("used") - count)
+    for (sender_id, hour), count in sorted(hours.items()):
+        SenderHour.objects.filter(sender=sender_id, hour=hour).update(used=F("used") - count)
 
 
-def room_today(account_ids: Iterable[int], *, day: date) -> dict[int, int]:
-    """Mails that the senders of each account may still send on this day, domain caps included."""
+def purge(*, now: datetime) -> int:
+    """Forget the hours that no window of 24 hours can reach any more; return how many rows that were."""
     with connection.cursor() as cursor:
-        cursor.execute(_ROOM, [day, day, list(account_ids)])
+        cursor.execute(_PURGE, [hour_of(now - KEPT)])
+        return int(cursor.rowcount)
+
+
+def room_today(account_ids: Iterable[int], *, day: date, now: datetime) -> dict[int, int]:
+    """Mails that the senders of each account may still send now, domain caps and the last 24 hours included.
+
+    `day` is the agency's day at that moment.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ROOM, {"accounts": list(account_ids), "day": day, "since": hour_of(now - WINDOW)})
         return {account_id: int(room) for account_id, room in cursor.fetchall()}
+
+
+def room_from(account_id: int, *, zone: ZoneInfo, now: datetime) -> datetime | None:
+    """When a sender of this account may send again if all have sent what they may; None if not within a day or so."""
+    hours = SenderHour.objects.filter(
+        sender__domain__homes__account=account_id, hour__gte=hour_of(now - WINDOW), used__gt=0
+    )
+    # Room comes only with a new day, or when an hour has left the window whole.
+    ends = {hour + WINDOW + timedelta(hours=1) for hour in hours.values_list("hour", flat=True).distinct()}
+    for moment in sorted({next_day(now, zone), *ends}):
+        if room_today([account_id], day=local_day(moment, zone), now=moment).get(account_id):
+            return moment
+    return None
+
+
+def rested_from(account_id: int, gap: timedelta, *, day: date, now: datetime) -> datetime:
+    """When the first sender of this account that has room may send a mail with this gap; `now` if one may already."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RESTED, {**_bounds(account_id, day, now), "gap": gap.total_seconds()})
+        (found,) = cursor.fetchone()
+    return max(found, now) if found is not None else now
 
 
 def accounts_with_senders() -> set[int]:
@@ -115,58 +179,103 @@ def accounts_with_senders() -> set[int]:
     return set(Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct())
 
 
-# By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation.
-_LOCK_SENDERS = """
-SELECT s.id, s.domain_id, s.address, s.name, s.per_day
+def _bounds(account_id: int, day: date, now: datetime) -> dict[str, Any]:
+    return {"account": account_id, "day": day, "now": now, "since": hour_of(now - WINDOW)}
+
+
+# Beyond the end of a plan, and in an empty one, there is NULL, which LEAST passes over.
+_SENDER_LIMIT = "LEAST(s.per_day, g.warmup_plan[g.warmup_step])"
+_DOMAIN_LIMIT = "LEAST(g.per_day, g.warmup_domain_plan[g.warmup_step])"
+_LAST_HOURS = "SELECT sender_id, sum(used) AS used FROM senders_senderhour WHERE hour >= %(since)s GROUP BY sender_id"
+_WITH_ROOM = f"""
 FROM senders_sender s
-JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %s
+JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
 JOIN senders_senderdomain g ON g.id = s.domain_id
-LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %s
-WHERE s.active AND COALESCE(d.used, 0) < s.per_day
-  AND NOT EXISTS (SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %s AND e.used >= g.per_day)
-  AND (%s::bigint[] IS NULL OR s.id = ANY(%s::bigint[]))
+LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+LEFT JOIN ({_LAST_HOURS}) w ON w.sender_id = s.id
+WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT}
+  AND NOT EXISTS (
+      SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %(day)s AND e.used >= {_DOMAIN_LIMIT}
+  )
+"""
+# By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation.
+_LOCK_SENDERS = f"""
+SELECT s.id, s.domain_id, s.address, s.name, {_SENDER_LIMIT}, s.used_at, s.free_at
+{_WITH_ROOM}
+  AND (s.free_at IS NULL OR s.free_at <= %(now)s)
+  AND (%(among)s::bigint[] IS NULL OR s.id = ANY(%(among)s::bigint[]))
 ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
-LIMIT %s
+LIMIT %(limit)s
 FOR UPDATE OF s SKIP LOCKED
 """
-_SENDERS_USED = "SELECT sender_id, used FROM senders_senderday WHERE day = %s AND sender_id = ANY(%s)"
-_OPEN_DOMAIN_DAYS = """
-INSERT INTO senders_domainday (domain_id, day, allowed, used)
-SELECT id, %s, per_day, 0 FROM senders_senderdomain WHERE id = ANY(%s) ORDER BY id
-ON CONFLICT (domain_id, day) DO NOTHING
+_SENDERS_USED = """
+SELECT s.id, GREATEST(d.used, w.used, 0)
+FROM unnest(%(senders)s::bigint[]) AS s (id)
+LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+LEFT JOIN LATERAL (
+    SELECT sum(used) AS used FROM senders_senderhour WHERE sender_id = s.id AND hour >= %(since)s
+) w ON true
 """
-_LOCK_DOMAIN_DAYS = """
-SELECT d.domain_id, g.per_day - d.used
+_RESTED = f"""
+SELECT min(COALESCE(
+    GREATEST(s.free_at, CASE WHEN %(gap)s > 0 THEN s.used_at + make_interval(secs => %(gap)s) END), %(now)s
+))
+{_WITH_ROOM}
+"""
+_OPEN_DOMAIN_DAYS = f"""
+INSERT INTO senders_domainday (domain_id, day, allowed, used)
+SELECT g.id, %s, {_DOMAIN_LIMIT}, 0 FROM senders_senderdomain g WHERE g.id = ANY(%s) ORDER BY g.id
+ON CONFLICT (domain_id, day) DO NOTHING
+"""  # noqa: S608 - of constants
+_LOCK_DOMAIN_DAYS = f"""
+SELECT d.domain_id, {_DOMAIN_LIMIT} - d.used
 FROM senders_domainday d JOIN senders_senderdomain g ON g.id = d.domain_id
 WHERE d.day = %s AND d.domain_id = ANY(%s)
 ORDER BY d.domain_id
 FOR UPDATE OF d
-"""
-_SPEND_DOMAINS = """
+"""  # noqa: S608 - of constants
+_SPEND_DOMAINS = f"""
 UPDATE senders_domainday d
-SET used = d.used + n.count, allowed = GREATEST(d.used, g.per_day)
+SET used = d.used + n.count, allowed = GREATEST(d.used, {_DOMAIN_LIMIT})
 FROM unnest(%s::bigint[], %s::int[]) AS n (domain_id, count)
 JOIN senders_senderdomain g ON g.id = n.domain_id
 WHERE d.domain_id = n.domain_id AND d.day = %s
-"""
+"""  # noqa: S608 - of constants
 _SPEND_SENDERS = """
 INSERT INTO senders_senderday AS d (sender_id, day, allowed, used)
 SELECT n.sender_id, %s, n.per_day, n.count
 FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS n (sender_id, per_day, count)
 ON CONFLICT (sender_id, day) DO UPDATE SET used = d.used + EXCLUDED.used, allowed = GREATEST(d.used, EXCLUDED.allowed)
 """
-_TURN_ROTATION = "UPDATE senders_sender SET used_at = %s WHERE id = ANY(%s)"
-_ROOM = """
+_SPEND_HOURS = """
+INSERT INTO senders_senderhour AS d (sender_id, hour, allowed, used)
+SELECT n.sender_id, %s, n.per_day, n.count
+FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS n (sender_id, per_day, count)
+ON CONFLICT (sender_id, hour)
+DO UPDATE SET used = d.used + EXCLUDED.used, allowed = GREATEST(d.allowed, EXCLUDED.allowed)
+"""
+_TURN_ROTATION = """
+UPDATE senders_sender s SET used_at = %s, free_at = GREATEST(s.free_at, n.free_at)
+FROM unnest(%s::bigint[], %s::timestamptz[]) AS n (id, free_at) WHERE s.id = n.id
+"""
+# Skips what is being given back: two rows of it may be held in another order than here.
+_PURGE = """
+DELETE FROM senders_senderhour WHERE id IN (
+    SELECT id FROM senders_senderhour WHERE hour < %s ORDER BY id FOR UPDATE SKIP LOCKED
+)
+"""
+_ROOM = f"""
 SELECT account_id, sum(LEAST(room, domain_room)) FROM (
-    SELECT h.account_id, s.domain_id, sum(GREATEST(s.per_day - COALESCE(d.used, 0), 0)) AS room,
-           GREATEST(g.per_day - COALESCE(max(e.used), 0), 0) AS domain_room
+    SELECT h.account_id, s.domain_id, sum(GREATEST({_SENDER_LIMIT} - GREATEST(d.used, w.used, 0), 0)) AS room,
+           GREATEST({_DOMAIN_LIMIT} - COALESCE(max(e.used), 0), 0) AS domain_room
     FROM senders_sender s
     JOIN senders_senderdomain g ON g.id = s.domain_id
     JOIN senders_home h ON h.domain_id = s.domain_id
-    LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %s
-    LEFT JOIN senders_domainday e ON e.domain_id = g.id AND e.day = %s
-    WHERE s.active AND h.account_id = ANY(%s)
-    GROUP BY h.account_id, s.domain_id, g.per_day
+    LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+    LEFT JOIN senders_domainday e ON e.domain_id = g.id AND e.day = %(day)s
+    LEFT JOIN ({_LAST_HOURS}) w ON w.sender_id = s.id
+    WHERE s.active AND h.account_id = ANY(%(accounts)s)
+    GROUP BY h.account_id, s.domain_id, g.id
 ) domains
 GROUP BY account_id
-"""
+"""  # noqa: S608 - of constants

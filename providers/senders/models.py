@@ -1,4 +1,5 @@
-from django.core.validators import RegexValidator
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
@@ -14,16 +15,49 @@ HOST_NAME = RegexValidator(
 
 
 class SenderDomain(AgencyRow):
-    """A domain that mails leave from. `per_day` caps it over all its senders, in the agency's days."""
+    """A domain that mails leave from. `per_day` caps it over all its senders, in the agency's days.
+
+    A domain that warms up sends by its plans, of which `warmup_step` says the line, counted from 1; beyond the last
+    line, and without plans, its own limits alone hold. `warmup` moves the step.
+    """
 
     name = models.CharField(_("domain"), max_length=253, unique=True, validators=[HOST_NAME])
     per_day = models.PositiveIntegerField(_("mails a day"), default=2000)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    warmup_started_on = models.DateField(
+        _("warms up since"), null=True, blank=True, help_text=_("Empty: the domain is warm.")
+    )
+    warmup_plan = ArrayField(
+        models.PositiveIntegerField(validators=[MinValueValidator(1)]),
+        verbose_name=_("warmup of a sender"),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=_("Mails a day of one sender, step by step, with commas between. Empty: as planned by the machine."),
+    )
+    warmup_domain_plan = ArrayField(
+        models.PositiveIntegerField(validators=[MinValueValidator(1)]),
+        verbose_name=_("warmup of the domain"),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=_("The same for all senders of the domain together."),
+    )
+    warmup_step = models.PositiveSmallIntegerField(_("warmup step"), default=1, db_default=1)
+    # The last day of the agency that was judged.
+    warmup_judged = models.DateField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("domain")
         verbose_name_plural = _("domains")
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(warmup_started_on__isnull=False) | Q(warmup_plan=[], warmup_domain_plan=[]),
+                name="a_warm_domain_has_no_plan",
+            ),
+            models.CheckConstraint(condition=Q(warmup_step__gte=1), name="warmup_steps_count_from_one"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -45,7 +79,10 @@ class Home(AgencyRow):
 
 
 class Sender(AgencyRow):
-    """One address that mails leave from. `per_day` is mails in the agency's day; `used_at` turns the rotation."""
+    """One address that mails leave from. `per_day` is mails in the agency's day, and in any 24 hours.
+
+    `used_at` turns the rotation; until `free_at` it rests after a mail.
+    """
 
     domain = models.ForeignKey(SenderDomain, on_delete=models.PROTECT, related_name="senders", verbose_name=_("domain"))
     account = models.ForeignKey(
@@ -60,6 +97,7 @@ class Sender(AgencyRow):
     per_day = models.PositiveSmallIntegerField(_("mails a day"), default=50)
     active = models.BooleanField(_("active"), default=True)
     used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    free_at = models.DateTimeField(_("rests until"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("sender")
@@ -91,6 +129,28 @@ class SenderDay(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.sender_id} {self.day}: {self.used}/{self.allowed}"
+
+
+class SenderHour(AgencyRow):
+    """Mails of one sender in one hour, named by its start in UTC; three days are kept. Written by `ledger` alone.
+
+    `allowed` is the most that the sender's limit for 24 hours was in this hour.
+    """
+
+    sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="hours")
+    hour = models.DateTimeField()
+    allowed = models.PositiveIntegerField()
+    used = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sender", "hour"], name="one_row_per_sender_and_hour"),
+            models.CheckConstraint(condition=Q(used__lte=F("allowed")), name="sender_hour_within_allowed"),
+        ]
+        indexes = [models.Index(fields=["hour"], name="sender_hours_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.sender_id} {self.hour}: {self.used}/{self.allowed}"
 
 
 class DomainDay(AgencyRow):

@@ -14,7 +14,7 @@ from tenants.models import Agency
 def usable(agency: Agency, *, now: datetime) -> list[Route]:
     """Every account that this agency may use; `free` is what both its quotas and its senders have left today."""
     found = accounts.routes(agency, now=now)
-    rooms = senders.room_today([route.account_id for route in found], day=senders.local_day(now, agency.zone))
+    rooms = senders.room_today([route.account_id for route in found], day=senders.local_day(now, agency.zone), now=now)
     return [replace(route, free=min(route.free, rooms.get(route.account_id, 0))) for route in found]
 
 

@@ -11,7 +11,8 @@ from campaigns import audit, dispatch, launch, lifecycle
 from campaigns.models import Message
 from campaigns.reasons import Reason
 from providers.accounts.models import Account, Allotment, LedgerRow
-from providers.senders.models import DomainDay, SenderDay
+from providers.senders import ledger as senders_ledger
+from providers.senders.models import DomainDay, Sender, SenderDay, SenderHour
 from tenants import context
 from tenants.models import Agency
 from tests import stage
@@ -51,7 +52,7 @@ def test_where_all_is_well_nothing_differs(account: Account) -> None:
     senders = domains = 0
     for agency in context.ready_agencies():
         with context.entered(agency):
-            senders += SenderDay.objects.count()
+            senders += SenderDay.objects.count() + SenderHour.objects.count()
             domains += DomainDay.objects.count()
     assert found.rows == LedgerRow.objects.count() + senders + domains
     assert LedgerRow.objects.count() == 6
@@ -74,10 +75,13 @@ def test_a_drift_of_an_account_is_found(account: Account, whose: str | None, per
 
 
 @pytest.mark.parametrize("slug", ["alpha", "beta"])
-@pytest.mark.parametrize(("model", "ledger"), [(SenderDay, "sender day"), (DomainDay, "domain day")])
+@pytest.mark.parametrize(
+    ("model", "ledger"),
+    [(SenderDay, "sender day"), (SenderHour, "sender hour"), (DomainDay, "domain day")],
+)
 @pytest.mark.parametrize("by", [1, -1])
 def test_a_drift_of_a_sender_or_a_domain_is_found(
-    account: Account, slug: str, model: type[SenderDay | DomainDay], ledger: str, by: int
+    account: Account, slug: str, model: type[SenderDay | SenderHour | DomainDay], ledger: str, by: int
 ) -> None:
     with context.entered(Agency.objects.get(slug=slug)):
         row = model.objects.filter(used__gt=0).earliest("pk")
@@ -90,10 +94,31 @@ def test_a_drift_of_a_sender_or_a_domain_is_found(
 def test_a_row_that_is_missing_is_found(account: Account, alpha: Agency) -> None:
     with context.entered(alpha):
         SenderDay.objects.filter(used__gt=0).earliest("pk").delete()
+        SenderHour.objects.latest("pk").delete()
         DomainDay.objects.earliest("pk").delete()
     LedgerRow.objects.filter(agency=alpha, period="day").delete()
     found = {drift.ledger: (drift.used, drift.counted > 0) for drift in audit.audit_quota().drifts}
-    assert found == {"sender day": (0, True), "domain day": (0, True), "account day of alpha": (0, True)}
+    ledgers = ("sender day", "sender hour", "domain day", "account day of alpha")
+    assert found == dict.fromkeys(ledgers, (0, True))
+
+
+def test_more_than_a_senders_limit_in_24_hours_is_found_though_each_day_keeps_it(
+    account: Account, alpha: Agency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Midnight in Berlin lies between: without the guard each side of it gets a whole day's mails."""
+    evening, morning = NOON + timedelta(hours=10, minutes=50), NOON + timedelta(hours=11, minutes=10)
+    with context.entered(alpha):
+        Sender.objects.update(per_day=5)
+        launch.launch(stage.campaign(stage.contact_list("b", 60)), now=NOON)
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=account)
+        assert len(dispatch.claim_batch(alpha, allotment, now=evening, limit=60)) == 4 * 5 - SENT
+        assert dispatch.claim_batch(alpha, allotment, now=morning, limit=60) == []
+        assert audit.audit_quota().drifts == []
+        monkeypatch.setattr(senders_ledger, "WINDOW", -timedelta(hours=1))
+        assert len(dispatch.claim_batch(alpha, allotment, now=morning, limit=60)) == 4 * 5
+        found = {int(drift.key.split()[0]): drift for drift in audit.audit_quota().drifts}
+        assert set(found) == set(Sender.objects.values_list("pk", flat=True))
+    assert {(drift.ledger, drift.counted, drift.allowed) for drift in found.values()} == {("sender 24 hours", 10, 5)}
 
 
 def test_a_row_that_counts_mails_nobody_sent_is_found(account: Account, alpha: Agency) -> None:
@@ -122,6 +147,7 @@ def test_a_mail_that_went_uncounted_is_found_in_every_ledger(account: Account, a
         "account month of alpha",
         "domain day",
         "sender day",
+        "sender hour",
     ]
 
 

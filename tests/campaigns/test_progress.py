@@ -130,7 +130,7 @@ def test_a_cancelled_campaign_says_so_even_for_a_stray(campaign: Campaign) -> No
         ("account", {"per_month": 4}, Reason.ACCOUNT_MONTH_SPENT, NEXT_MONTH),
         ("allotment", {"per_day": 4}, Reason.ALLOTMENT_DAY_SPENT, MIDNIGHT),
         ("allotment", {"per_month": 4}, Reason.ALLOTMENT_MONTH_SPENT, NEXT_MONTH),
-        ("senders", {"per_day": 1}, Reason.SENDERS_SPENT, MIDNIGHT_IN_BERLIN),
+        ("senders", {"per_day": 1}, Reason.SENDERS_SPENT, NOON + timedelta(hours=25)),
         ("domains", {"per_day": 2}, Reason.SENDERS_SPENT, MIDNIGHT_IN_BERLIN),
     ],
 )

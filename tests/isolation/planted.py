@@ -25,7 +25,7 @@ from campaigns.models import (
     Suppression,
 )
 from providers.accounts.models import Account, Allotment, Health, LedgerRow
-from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain
+from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain, SenderHour
 from tenants import context
 from tenants.models import Agency
 from tenants.users.models import ApiKey, User
@@ -56,6 +56,7 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(Home, domain=domain, account=account)
         sender = make(Sender, domain=domain, account=account, address=f"anna@{MARK}.example", name=f"{MARK} Anna")
         make(SenderDay, sender=sender, day=date(2026, 11, 24), allowed=50)
+        make(SenderHour, sender=sender, hour=datetime(2026, 11, 24, 12, tzinfo=UTC), allowed=50)
         make(DomainDay, domain=domain, day=date(2026, 11, 24), allowed=50)
         people = make(ContactList, name=f"{MARK} list")
         person = make(Contact, email=f"kim@{MARK}.test", first_name=f"{MARK} Kim", attributes={"city": MARK})

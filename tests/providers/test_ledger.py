@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from providers.accounts import ledger
 from providers.accounts.models import Account, Allotment, LedgerRow, Period
 from providers.senders import ledger as senders
-from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain
+from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain, SenderHour
 from providers.senders.pool import add_senders
 from tenants import context
 from tenants.models import Agency
@@ -158,15 +158,15 @@ def test_a_limit_that_was_lowered_below_what_is_used_grants_nothing_until_there_
     assert reserve(account, alpha, 50) == 2
 
 
-@pytest.mark.parametrize("model", [LedgerRow, SenderDay, DomainDay])
+@pytest.mark.parametrize("model", [LedgerRow, SenderDay, SenderHour, DomainDay])
 def test_the_database_itself_refuses_more_than_is_allowed(
-    account: Account, alpha: Agency, model: type[LedgerRow | SenderDay | DomainDay]
+    account: Account, alpha: Agency, model: type[LedgerRow | SenderDay | SenderHour | DomainDay]
 ) -> None:
     reserve(account, alpha, 1)
     with context.entered(alpha):
         allotment = Allotment.objects.get(account=account, agency=alpha)
         add_senders(allotment, [("s@x.example", "")], per_day=5, domain_per_day=7)
-        taken = senders.take_seats(account.pk, day=TODAY, limit=1)
+        taken = senders.take_seats(account.pk, day=TODAY, now=NOON, limit=1)
         senders.spend(taken.seats, day=TODAY, now=NOON)
         for allowed_and_more in (101, -1):
             with pytest.raises(IntegrityError), transaction.atomic():
@@ -249,7 +249,7 @@ def spend(account: Account, count: int, *, now: datetime = NOON, limit: int = 10
     """Use up so many mails of the first seats that are free."""
     day = senders.local_day(now, context.current_agency().zone)
     for _ in range(count):
-        seat = senders.take_seats(account.pk, day=day, limit=limit).seats[0]
+        seat = senders.take_seats(account.pk, day=day, now=now, limit=limit).seats[0]
         senders.spend([seat], day=day, now=now)
 
 
@@ -260,7 +260,7 @@ def test_senders_take_turns_and_stop_at_their_limit(account: Account, alpha: Age
             spend(account, 1, now=NOON + timedelta(seconds=turn))
             if turn == 2:
                 assert sorted(SenderDay.objects.values_list("used", flat=True)) == [1, 1, 1]
-        assert senders.take_seats(account.pk, day=TODAY, limit=10).seats == []
+        assert senders.take_seats(account.pk, day=TODAY, now=NOON, limit=10).seats == []
         assert sorted(SenderDay.objects.values_list("used", flat=True)) == [2, 2, 2]
 
 
@@ -271,14 +271,14 @@ def test_a_domain_stops_all_its_senders_and_no_others(
         pool(3, "one.example", domain_per_day=4)
         pool(1, "two.example")
         spend(account, 4 + 2)
-        found = senders.take_seats(account.pk, day=TODAY, limit=10)
+        found = senders.take_seats(account.pk, day=TODAY, now=NOON, limit=10)
         one, two = (SenderDomain.objects.get(name=f"{name}.example") for name in ("one", "two"))
         room = {domain: room for domain, room in found.domains.items() if room > 0}
         assert {seat.domain_id for seat in found.seats} == set(room)
         used = dict(DomainDay.objects.values_list("domain__name", "used"))
         assert used["one.example"] <= 4
         assert sum(used.values()) == 6
-        assert senders.room_today([account.pk], day=TODAY) == {
+        assert senders.room_today([account.pk], day=TODAY, now=NOON) == {
             account.pk: (4 - used["one.example"]) + (5 - used.get("two.example", 0))
         }
         assert {one.pk, two.pk} >= set(found.domains)
@@ -308,12 +308,14 @@ def test_only_active_senders_of_a_domain_at_home_there_are_seated(
     with context.entered(alpha):
         pool(2)
         Sender.objects.filter(address="s0@one.example").update(active=False)
-        assert [seat.address for seat in senders.take_seats(account.pk, day=TODAY, limit=9).seats] == ["s1@one.example"]
+        assert [seat.address for seat in senders.take_seats(account.pk, day=TODAY, now=NOON, limit=9).seats] == [
+            "s1@one.example"
+        ]
         assert senders.accounts_with_senders() == {account.pk}
         Home.objects.all().delete()
-        assert senders.take_seats(account.pk, day=TODAY, limit=9).seats == []
+        assert senders.take_seats(account.pk, day=TODAY, now=NOON, limit=9).seats == []
         assert senders.accounts_with_senders() == set()
-        assert senders.room_today([account.pk], day=TODAY) == {}
+        assert senders.room_today([account.pk], day=TODAY, now=NOON) == {}
 
 
 def test_more_than_a_seat_has_is_refused_by_the_database(
@@ -321,7 +323,7 @@ def test_more_than_a_seat_has_is_refused_by_the_database(
 ) -> None:
     with context.entered(alpha):
         pool(1, per_day=3, domain_per_day=3)
-        seat = senders.take_seats(account.pk, day=TODAY, limit=1).seats[0]
+        seat = senders.take_seats(account.pk, day=TODAY, now=NOON, limit=1).seats[0]
         with pytest.raises(IntegrityError), transaction.atomic():
             senders.spend([seat] * 4, day=TODAY, now=NOON)
         senders.spend([seat] * 3, day=TODAY, now=NOON)
@@ -337,9 +339,10 @@ def test_what_a_sender_gives_back_returns_to_its_day_and_its_domain(
         spend(account, 2, now=NOON + timedelta(days=1))
         sender = Sender.objects.get()
         senders.give_back_domains({(sender.domain_id, TODAY): 2})
-        senders.give_back_senders({(sender.pk, TODAY): 2})
+        senders.give_back_senders({(sender.pk, TODAY, NOON): 2})
         for model in (SenderDay, DomainDay):
             assert dict(model.objects.values_list("day", "used")) == {TODAY: 1, tomorrow: 2}
+        assert dict(SenderHour.objects.values_list("hour", "used")) == {NOON: 1, NOON + timedelta(days=1): 2}
 
 
 def test_a_limit_of_a_sender_that_was_lowered_holds_at_once(
@@ -349,7 +352,7 @@ def test_a_limit_of_a_sender_that_was_lowered_holds_at_once(
         pool(1)
         spend(account, 3)
         Sender.objects.update(per_day=2)
-        assert senders.take_seats(account.pk, day=TODAY, limit=1).seats == []
+        assert senders.take_seats(account.pk, day=TODAY, now=NOON, limit=1).seats == []
         Sender.objects.update(per_day=4)
         spend(account, 1)
         assert SenderDay.objects.get().used == SenderDay.objects.get().allowed == 4
