@@ -12,6 +12,8 @@ from campaigns.audit import audit_quota
 from campaigns.mail_audit import audit_mails
 from campaigns.models import Message
 from providers.accounts import checkup as accounts
+from providers.senders import ledger as senders
+from providers.senders import warming
 from tenants import context, jobs
 from tenants.jobs import job
 from tenants.models import Agency
@@ -65,6 +67,17 @@ def audit() -> None:
     """Every night: prove the quotas; a drift is an error in the log, and so an alert."""
     for drift in audit_quota().drifts:
         logger.error("quota drift: %s", drift)
+
+
+@job
+def warm() -> None:
+    """Every hour: judge the day before of domains that warm up, where it is over; forget hours that bind no more."""
+
+    def look_after(agency: Agency) -> None:
+        warming.advance(agency.zone, now=timezone.now())
+        senders.purge(now=timezone.now())
+
+    _in_each_agency("The warmup of domains", look_after)
 
 
 def _in_each_agency(what: str, work: Callable[[Agency], None]) -> None:

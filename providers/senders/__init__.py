@@ -1,6 +1,8 @@
 """What an agency sends from: domains, senders and their ledgers. Agency schema.
 
-models   SenderDomain, Home, Sender, SenderDay, DomainDay
-ledger   the only writer of the day rows: free senders, reserve, give back
+models   SenderDomain, Home, Sender, SenderDay, SenderHour, DomainDay
+ledger   the only writer of the day and hour rows: free senders, reserve, give back
+warmup   pure: how the mails of a new domain grow
+warming  judges each day of a domain that warms up
 pool     many senders at once: an account's senders over an agency's domains
 """

@@ -9,12 +9,14 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, TabularInline
 
 from providers.accounts.models import Account, Allotment
-from providers.senders import pool
+from providers.senders import pool, warming
 from providers.senders.ledger import local_day
 from providers.senders.models import Home, Sender, SenderDay, SenderDomain
 from tenants import context, sites
@@ -58,20 +60,52 @@ class HomeInline(OwnAccounts, TabularInline):  # type: ignore[misc]
     verbose_name_plural = gettext_lazy("verified at")
 
 
+class DomainForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A domain whose plans, where it warms up, begin with what the machine plans."""
+
+    class Meta:
+        model = SenderDomain
+        fields = ("name", "per_day", "warmup_started_on", "warmup_plan", "warmup_domain_plan", "warmup_step")
+
+    def clean_warmup_step(self) -> int:
+        step: int = self.cleaned_data["warmup_step"]
+        if step < 1:
+            raise ValidationError(_("Steps count from 1."))
+        return step
+
+    def _post_clean(self) -> None:
+        # Between what was typed and the rules of the database: a warm domain has no plans.
+        cleaned = self.cleaned_data
+        if cleaned.get("warmup_started_on") is None and "warmup_started_on" in cleaned:
+            cleaned.update(warmup_plan=[], warmup_domain_plan=[], warmup_step=1)
+        super()._post_clean()  # type: ignore[misc]
+        if not self.errors:
+            warming.fill_in(self.instance)
+
+
 class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     """Domains that mails leave from. They are kept: the counts of their days hang on them."""
 
-    list_display = ("name", "senders_count", "verified_at", "per_day", "created_at")
+    form = DomainForm
+    list_display = ("name", "senders_count", "verified_at", "per_day", "warmth", "created_at")
     search_fields = ("name",)
-    fields = ("name", "per_day")
     inlines = (HomeInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SenderDomain]:
         found: QuerySet[SenderDomain] = super().get_queryset(request)
         return found.annotate(count=Count("senders")).prefetch_related("homes__account")
 
+    def get_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
+        plans = ("warmup_started_on", "warmup_plan", "warmup_domain_plan", "warmup_step")
+        return ("name", "per_day", *plans, *(("planned_and_sent",) if obj else ()))
+
     def get_readonly_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
-        return ("name",) if obj else ()
+        return ("name", "planned_and_sent") if obj else ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        # What is new has to warm up, unless a person says that it is warm.
+        found: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"warmup_started_on": local_day(timezone.now(), context.current_agency().zone), **found}
 
     def has_delete_permission(self, request: HttpRequest, obj: SenderDomain | None = None) -> bool:
         return False
@@ -84,6 +118,39 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description=gettext_lazy("verified at"), empty_value="—")
     def verified_at(self, domain: SenderDomain) -> str:
         return ", ".join(sorted(home.account.name for home in domain.homes.all()))
+
+    @admin.display(description=gettext_lazy("warmup"), empty_value="—")
+    def warmth(self, domain: SenderDomain) -> str | None:
+        if domain.warmup_started_on is None or domain.warmup_step > len(domain.warmup_plan):
+            return None
+        return _("step %(step)d of %(steps)d") % {"step": domain.warmup_step, "steps": len(domain.warmup_plan)}
+
+    @admin.display(description=gettext_lazy("planned and sent"), empty_value="—")
+    def planned_and_sent(self, domain: SenderDomain) -> str | None:
+        days = warming.days(domain, today=local_day(timezone.now(), context.current_agency().zone))
+        if not days:
+            return None
+        head = [_("Day"), _("Planned"), _("Allowed"), _("Sent")]
+        rows = [
+            [
+                date_format(one.day, "SHORT_DATE_FORMAT"),
+                *(_or_dash(count) for count in (one.planned, one.allowed, one.sent)),
+            ]
+            for one in days
+        ]
+        return format_html(
+            "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>",
+            format_html_join("", '<th class="pr-6 text-left">{}</th>', ((one,) for one in head)),
+            format_html_join(
+                "",
+                "<tr>{}</tr>",
+                ((format_html_join("", '<td class="pr-6">{}</td>', ((one,) for one in row)),) for row in rows),
+            ),
+        )
+
+
+def _or_dash(count: int | None) -> str:
+    return "—" if count is None else str(count)
 
 
 class SenderForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -1,31 +1,40 @@
 """Many senders at once: an account's senders over an agency's domains."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from providers.accounts.models import Account, Allotment
+from providers.senders import warming
 from providers.senders.models import Home, Sender, SenderDomain
 
 
 @transaction.atomic
 def add_senders(
-    allotment: Allotment, addresses: Sequence[tuple[str, str]], *, per_day: int = 50, domain_per_day: int = 2000
+    allotment: Allotment,
+    addresses: Sequence[tuple[str, str]],
+    *,
+    per_day: int = 50,
+    domain_per_day: int = 2000,
+    warming_since: date | None = None,
 ) -> int:
     """Create (address, display name) senders of this account and their domains; return how many are new.
 
-    Addresses that exist are left as they are, so the call can be repeated. Raises ValidationError when the
+    New domains count as warm, unless they warm up since a day. Addresses that exist are left as they are, so the call
+    can be repeated. Raises ValidationError when the
     allotment's number of senders would be exceeded; then nothing is created.
     """
     account = allotment.account
     # One at a time for an allotment, or two calls together would exceed it.
     Allotment.objects.select_for_update().get(pk=allotment.pk)
     names = sorted({address.rsplit("@", 1)[1] for address, _name in addresses})
-    SenderDomain.objects.bulk_create(
-        [SenderDomain(name=name, per_day=domain_per_day) for name in names], ignore_conflicts=True
-    )
+    made = [SenderDomain(name=name, per_day=domain_per_day, warmup_started_on=warming_since) for name in names]
+    for domain in made:
+        warming.fill_in(domain)
+    SenderDomain.objects.bulk_create(made, ignore_conflicts=True)
     domains = {domain.name: domain for domain in SenderDomain.objects.filter(name__in=names)}
     Home.objects.bulk_create(
         [Home(domain=domain, account=account) for domain in domains.values()], ignore_conflicts=True
