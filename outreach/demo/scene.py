@@ -104,7 +104,8 @@ def _forget() -> None:
         cursor.execute(
             "TRUNCATE campaigns_message, campaigns_enrollment, campaigns_step, campaigns_campaign, "
             "campaigns_subscription, campaigns_rejectedrow, campaigns_intake, campaigns_contactlist, "
-            "campaigns_contact, campaigns_suppression, senders_senderday, senders_domainday RESTART IDENTITY CASCADE"
+            "campaigns_contact, campaigns_suppression, senders_senderday, senders_senderhour, senders_domainday "
+            "RESTART IDENTITY CASCADE"
         )
 
 

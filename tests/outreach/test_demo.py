@@ -11,11 +11,11 @@ import pytest
 from tests import processes
 
 
-def play(var: Path, *arguments: str) -> dict[str, object]:
-    """Run the demo once; return its JSON line."""
+def run(var: Path, *arguments: str) -> dict[str, object]:
+    """Run a command on this installation; return its JSON line. It must succeed."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "POLZA_ROLE")}
     done = subprocess.run(
-        [sys.executable, "manage.py", "demo", "--once", "--json", *arguments],
+        [sys.executable, "manage.py", *arguments, "--json"],
         cwd=processes.ROOT,
         env={**environment, "POLZA_VAR": str(var)},
         capture_output=True,
@@ -25,6 +25,14 @@ def play(var: Path, *arguments: str) -> dict[str, object]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def play(var: Path, *arguments: str) -> dict[str, object]:
+    """Run the demo once, and both audits of what it left."""
+    found = run(var, "demo", "--once", *arguments)
+    assert run(var, "audit_quota")["drifts"] == []
+    run(var, "audit_ledger")
     return found
 
 
