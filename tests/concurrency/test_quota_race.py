@@ -1,7 +1,5 @@
 """P2: many real processes race for the last mails of every quota, and none is ever oversold."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -22,33 +20,9 @@ CHECK = "account_used_within_allowed"
 
 def race(agencies: Sequence[Agency], account: Account, *mode: str) -> int:
     """Start racers of each agency in turn, let them go together, return how many mails they claimed in all."""
-    racers = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.concurrency.racer"),
-                *(agencies[number % len(agencies)].schema_name, str(account.pk), *mode),
-            ],
-            cwd=processes.ROOT,
-            env=processes.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(RACERS)
-    ]
-    try:
-        for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
-        for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        return sum(int(racer.communicate(timeout=60)[0]) for racer in racers)
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.wait()
+    whose = [agencies[number % len(agencies)].schema_name for number in range(RACERS)]
+    said = processes.race("tests.concurrency.racer", [[schema, str(account.pk), *mode] for schema in whose])
+    return sum(map(int, said))
 
 
 def test_the_last_mails_of_an_account_go_to_nobody_twice(committed: dict[str, Agency]) -> None:

@@ -1,7 +1,5 @@
 """P2: what a provider allows a second holds over all worker processes together, and no request is wasted on a 429."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -27,30 +25,7 @@ def account(per_second: str | None) -> Account:
 
 def pace(found: Account) -> list[tuple[float, int]]:
     """When, and how many, for all processes together, in the order of time."""
-    pacers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.concurrency.pacer", str(found.pk), str(SECONDS)],
-            cwd=processes.ROOT,
-            env=processes.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(PACERS)
-    ]
-    try:
-        for pacer in pacers:
-            assert pacer.stdout is not None
-            assert pacer.stdout.readline() == "ready\n"
-        for pacer in pacers:
-            assert pacer.stdin is not None
-            pacer.stdin.write("go\n")
-            pacer.stdin.flush()
-        said = [pacer.communicate(timeout=60)[0] for pacer in pacers]
-    finally:
-        for pacer in pacers:
-            pacer.kill()
-            pacer.wait()
+    said = processes.race("tests.concurrency.pacer", [[str(found.pk), str(SECONDS)]] * PACERS)
     lines = [line.split() for one in said for line in one.splitlines()]
     return sorted((float(at), int(count)) for at, count in lines)
 
