@@ -5,6 +5,7 @@
     claimed ─hold→ held, ─fail→ failed               surely not sent: its quota goes back
     claimed ─doubt→ unknown                          perhaps sent: it stays counted and is never sent again unasked
     unknown ─sent→ sent                              the worker was only slow
+    claimed, unknown ─proved_sent→ sent              the provider, or the reader, has shown that it has the mail
     scheduled, held ─cancel→ cancelled
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
@@ -130,6 +131,21 @@ def sent(taken: Sequence[tuple[Claimed, str | None]], *, now: datetime) -> None:
     provider_ids = [provider_id or "" for _, provider_id in taken]
     with connection.cursor() as cursor:
         cursor.execute(_SENT, [now, ids, provider_ids, taken[0][0].claim])
+
+
+def proved_sent(ids: Sequence[int], provider_ids: Sequence[str], *, now: datetime) -> set[int]:
+    """An event or a provider's answer shows that these mails were sent; an id is "" where it is not known.
+
+    Ends the doubt, or comes before the worker that sent it has said so. Return the ids of the mails that changed;
+    whatever is in another state stays as it is, so it is harmless twice.
+    """
+    if not ids:
+        return set()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_PROVED_SENT, [list(ids), list(provider_ids)])
+        changed = {row[0] for row in cursor.fetchall()}
+        cursor.execute(_KEEP_THREAD, [list(changed)])
+    return changed
 
 
 def keep_sender(messages: Iterable[Claimed]) -> None:
@@ -373,6 +389,25 @@ SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', det
 FROM unnest(%s::bigint[], %s::text[]) AS n (id, provider_id),
      (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = %s AND m.status IN ('claimed', 'unknown')
+"""
+# It was counted, and is told, at the time of the attempt.
+_PROVED_SENT = """
+WITH proved AS (
+    SELECT m.id, n.provider_id
+    FROM campaigns_message m JOIN unnest(%s::bigint[], %s::text[]) AS n (id, provider_id) ON n.id = m.id
+    WHERE m.status IN ('claimed', 'unknown')
+    ORDER BY m.id FOR UPDATE OF m
+)
+UPDATE campaigns_message m
+SET status = 'sent', sent_at = COALESCE(m.attempted_at, m.claimed_at), reason = '', detail = '', lease_until = NULL,
+    provider_id = COALESCE(NULLIF(proved.provider_id, ''), m.provider_id),
+    attempts = m.attempts + CASE WHEN m.status = 'claimed' THEN 1 ELSE 0 END
+FROM proved WHERE m.id = proved.id
+RETURNING m.id
+"""
+_KEEP_THREAD = """
+UPDATE campaigns_enrollment e SET sender_id = m.sender_id
+FROM campaigns_message m WHERE m.id = ANY(%s) AND e.id = m.enrollment_id AND e.sender_id IS NULL
 """
 _DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = %s, attempts = attempts + 1, lease_until = NULL

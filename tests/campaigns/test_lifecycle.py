@@ -34,6 +34,10 @@ VERBS: dict[str, Callable[[Claimed], object]] = {
     "doubt": lambda message: lifecycle.doubt(message, "why"),
     "stop": lambda message: lifecycle.stop([message]),
 }
+# What needs no claim: it comes from outside.
+UNFENCED: dict[str, Callable[[Claimed], object]] = {
+    "proved_sent": lambda message: lifecycle.proved_sent([message.id], ["shown"], now=LATER),
+}
 MOVES = {
     ("begin", "claimed"): "claimed",
     ("sent", "claimed"): "sent",
@@ -44,6 +48,8 @@ MOVES = {
     ("fail", "claimed"): "failed",
     ("doubt", "claimed"): "unknown",
     ("stop", "claimed"): "scheduled",
+    ("proved_sent", "claimed"): "sent",
+    ("proved_sent", "unknown"): "sent",
 }
 COUNTED = {"claimed", "sent", "unknown"}
 
@@ -98,14 +104,14 @@ def row(message: Claimed) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("status", Status.values)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", VERBS | UNFENCED)
 def test_a_verb_moves_a_message_from_the_state_it_expects_and_from_no_other(
     account: Account, alpha: Agency, campaign: Campaign, verb: str, status: str
 ) -> None:
     message = claim(alpha, account, 1)[0]
     put(message, status)
     before = row(message)
-    VERBS[verb](message)
+    (VERBS | UNFENCED)[verb](message)
     wanted = MOVES.get((verb, status))
     assert row(message)["status"] == (wanted or status)
     if wanted is None:
@@ -356,3 +362,32 @@ def test_the_database_refuses_what_must_never_be(account: Account, alpha: Agency
     for status in ("claimed", "sent", "held", "failed", "cancelled", "unknown"):
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("UPDATE campaigns_message SET status = %s", [status])
+
+
+@pytest.mark.parametrize("known", ["", "first"])
+def test_proof_that_a_mail_was_sent_tells_when_and_keeps_its_sender(
+    account: Account, alpha: Agency, campaign: Campaign, known: str
+) -> None:
+    shown, other = claim(alpha, account, 2)
+    lifecycle.begin([shown, other], now=NOON)
+    lifecycle.doubt(shown, "why")
+    Message.objects.filter(pk=shown.id).update(provider_id=known)
+    assert lifecycle.proved_sent([shown.id, 0], ["", ""], now=LATER) == {shown.id}
+    assert lifecycle.proved_sent([shown.id], ["again"], now=LATER) == set()
+    found = row(shown)
+    assert (found["status"], found["sent_at"], found["attempts"], found["provider_id"]) == ("sent", NOON, 1, known)
+    assert Message.objects.get(pk=shown.id).enrollment.sender_id == shown.sender_id
+    assert Message.objects.get(pk=other.id).enrollment.sender_id is None
+
+
+def test_a_worker_whose_mail_was_shown_to_be_sent_cannot_say_otherwise(
+    account: Account, alpha: Agency, campaign: Campaign
+) -> None:
+    message = claim(alpha, account, 1)[0]
+    lifecycle.begin([message], now=NOON)
+    lifecycle.proved_sent([message.id], ["shown"], now=LATER)
+    before = row(message)
+    for verb in VERBS.values():
+        verb(message)
+    assert row(message) == before
+    assert used() == all_at(1, others=OTHERS)
