@@ -1,4 +1,4 @@
-"""A claimed batch on its way over the wire, and what becomes of each mail.
+"""Claimed batches on their way over the wire, and what becomes of each mail.
 
 Few mails are in flight at any moment, because whatever is in flight when a worker dies stays in doubt. How they are
 spread follows from the account's own pace: where an answer takes long, over many connections with one mail each; where
@@ -60,6 +60,14 @@ Clock = Callable[[], datetime]
 Outcome = str | None | DeliveryError
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a mail on the wire, the provider's id or the error, and when by the clock of `perf_counter`."""
+
+    outcome: Outcome
+    at: float
+
+
 class Lines:
     """The connections of one drain to one account: one wire per thread, opened when it is first used."""
 
@@ -99,22 +107,23 @@ class Lines:
         """How many lines are worth using at the account's pace."""
         return min(self._most, 2 if self._pace is None else IN_FLIGHT // self.handful)
 
-    def send(self, envelopes: Sequence[Envelope]) -> "Future[list[Outcome]]":
+    def send(self, envelopes: Sequence[Envelope]) -> "Future[list[Answer]]":
         """Hand over a handful of mails in the background, one after the other.
 
-        The result has an outcome for each mail that was tried: the provider's id, or the error. It is shorter than
-        the handful when the account itself refused or became slow, for then the rest was not tried.
+        The result has an answer for each mail that was tried. It is shorter than the handful when the account itself
+        refused or became slow, for then the rest was not tried.
         """
         return self._pool.submit(self._send, envelopes)
 
-    def _send(self, envelopes: Sequence[Envelope]) -> list[Outcome]:
-        found: list[Outcome] = []
+    def _send(self, envelopes: Sequence[Envelope]) -> list[Answer]:
+        found: list[Answer] = []
         began = time.perf_counter()
         for envelope in envelopes:
             started = time.perf_counter()
             outcome = self._hand_over(envelope)
-            taken = time.perf_counter() - started
-            found.append(outcome)
+            ended = time.perf_counter()
+            taken = ended - started
+            found.append(Answer(outcome, ended))
             if _concerns_account(outcome):
                 break
             if started + taken - began > HANDFUL_MOST_SECONDS:
@@ -146,6 +155,17 @@ class Lines:
 
 
 @dataclass(slots=True)
+class Batch:
+    """Claimed messages, and whether there is something about their account that a mail which goes would put right."""
+
+    messages: Sequence[Claimed] = ()
+    troubled: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.messages)
+
+
+@dataclass(slots=True)
 class _Flight:
     """One mail on the wire. `confirmations`: how often the same bytes were sent again after a lost answer."""
 
@@ -155,54 +175,76 @@ class _Flight:
 
 
 class Delivery:
-    """One claimed batch: every message of it is settled when `run` returns.
+    """One claimed batch after another: every message of them is settled when `run` returns.
 
     `moved_to` are the accounts that got mails which this one refused.
     """
 
-    def __init__(
-        self, agency: Agency, account: Account, lines: Lines, clock: Clock, *, troubled: bool, until: datetime
-    ) -> None:
+    def __init__(self, agency: Agency, account: Account, lines: Lines, clock: Clock, *, until: datetime) -> None:
         self._agency = agency
         self._account = account
         self._lines = lines
         self._clock = clock
-        self._troubled = troubled
         self._until = until
         self.moved_to: set[int] = set()
         self._idempotent = adapters.KINDS[account.kind].idempotent
+        self._troubled = False
         self._closed = False
-        self._flying: dict[Future[list[Outcome]], list[_Flight]] = {}
+        self._texts: dict[int, rendering.Texts | str] = {}
+        self._waiting: deque[Claimed] = deque()
+        self._flying: dict[Future[list[Answer]], list[_Flight]] = {}
         self._sent: list[Claimed] = []
         self._stopped: list[Claimed] = []
         self._routes: list[Route] | None = None
 
-    def run(self, batch: Sequence[Claimed]) -> int:
-        """Send what may go, settle outcomes as they come; return how many mails the provider took."""
-        texts = _texts(batch)
-        waiting = deque(batch)
-        while waiting or self._flying:
-            free = self._lines.count - len(self._flying)
+    def run(self, batch: Batch, more: Callable[[], Batch | None]) -> int:
+        """Send what may go, settle outcomes as they come; return how many mails the provider took.
+
+        While mails are on the wire, `more` is asked for what follows: an empty batch is "not now", None "no more".
+        """
+        total, following = 0, True
+        self._take(batch)
+        while self._waiting or self._flying:
             if self._closed or self._clock() >= self._until:
-                lifecycle.release(list(waiting))
-                waiting.clear()
-            elif waiting and free > 0:
+                lifecycle.release(list(self._waiting))
+                self._waiting.clear()
+                following = False
+            free = self._lines.count - len(self._flying)
+            if self._waiting and free > 0:
                 # The pace may have changed since: what is in flight is counted in mails too.
                 in_flight = sum(len(flights) for flights in self._flying.values())
-                group = min(len(waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
-                self._launch([waiting.popleft() for _ in range(group)], texts)
+                group = min(len(self._waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
+                self._launch([self._waiting.popleft() for _ in range(group)])
+            if following and self._flying and len(self._waiting) < IN_FLIGHT:
+                next_batch = more()
+                following = next_batch is not None
+                if next_batch:
+                    total += self._finish()
+                    self._take(next_batch)
+                    continue
             if self._flying:
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
                 self._settle(done)
+        return total + self._finish()
+
+    def _take(self, batch: Batch) -> None:
+        self._troubled |= batch.troubled
+        self._texts |= _texts(batch.messages)
+        self._waiting.extend(batch.messages)
+
+    def _finish(self) -> int:
+        """What one batch needs once when it is through; return how many mails were taken since the last time."""
+        count = len(self._sent)
         lifecycle.stop(self._stopped)
         lifecycle.keep_sender(self._sent)
-        return len(self._sent)
+        self._sent, self._stopped = [], []
+        return count
 
-    def _launch(self, messages: Sequence[Claimed], texts: dict[int, rendering.Texts | str]) -> None:
+    def _launch(self, messages: Sequence[Claimed]) -> None:
         ready = []
         for message in messages:
             try:
-                ready.append(_Flight(message, _envelope(message, texts[message.step_id], self._agency)))
+                ready.append(_Flight(message, _envelope(message, self._texts[message.step_id], self._agency)))
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin([flight.message for flight in ready], now=self._clock())
@@ -215,30 +257,31 @@ class Delivery:
     def _fly(self, flights: list[_Flight]) -> None:
         self._flying[self._lines.send([flight.envelope for flight in flights])] = flights
 
-    def _settle(self, done: "set[Future[list[Outcome]]]") -> None:
+    def _settle(self, done: "set[Future[list[Answer]]]") -> None:
         now = self._clock()
-        taken: list[tuple[Claimed, str | None]] = []
-        refused: list[tuple[_Flight, DeliveryError]] = []
+        answered: list[tuple[float, _Flight, Outcome]] = []
         untried: list[Claimed] = []
         for future in done:
             flights = self._flying.pop(future)
-            results = future.result()
-            for flight, outcome in zip(flights, results, strict=False):
-                if isinstance(outcome, DeliveryError):
-                    refused.append((flight, outcome))
-                else:
-                    taken.append((flight.message, outcome))
-            untried += [flight.message for flight in flights[len(results) :]]
-        lifecycle.sent(taken, now=now)
-        self._sent += [message for message, _ in taken]
+            answers = future.result()
+            answered += [(answer.at, flight, answer.outcome) for flight, answer in zip(flights, answers, strict=False)]
+            untried += [flight.message for flight in flights[len(answers) :]]
+        answered.sort(key=lambda one: one[0])
+        taken = [(at, flight.message, found) for at, flight, found in answered if not isinstance(found, DeliveryError)]
+        lifecycle.sent([(message, provider_id) for _, message, provider_id in taken], now=now)
+        self._sent += [message for _, message, _ in taken]
+        last_taken = taken[-1][0] if taken else 0.0
+        # Refusals count in a row: one that a mail was taken after is over already.
+        self._troubled |= any(at < last_taken and isinstance(found, DeliveryError) for at, _, found in answered)
         if taken and self._troubled:
             health.worked(self._account.pk, now=now)
             self._troubled = False
-        for flight, error in refused:
-            self._decide(flight, error, now)
+        for at, flight, found in answered:
+            if isinstance(found, DeliveryError):
+                self._decide(flight, found, now, over=at < last_taken)
         lifecycle.release(untried)
 
-    def _decide(self, flight: _Flight, error: DeliveryError, now: datetime) -> None:
+    def _decide(self, flight: _Flight, error: DeliveryError, now: datetime, *, over: bool) -> None:
         decision = outcomes.decide(
             error,
             confirmations=flight.confirmations,
@@ -249,7 +292,8 @@ class Delivery:
             flight.confirmations += 1
             self._fly([flight])
             return
-        self._report(decision.trouble, error, now)
+        if not (over and decision.trouble is Trouble.REFUSED):
+            self._report(decision.trouble, error, now)
         self._apply(decision, flight.message, error, now)
 
     def _apply(self, decision: Decision, message: Claimed, error: DeliveryError, now: datetime) -> None:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from campaigns import failover, gaps, lifecycle, paced, rendering
-from campaigns.delivery import Clock, Delivery, Lines
+from campaigns.delivery import Batch, Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import health, rate
 from providers.accounts import ledger as accounts
@@ -59,8 +59,13 @@ def drain(account_id: int, *, clock: Clock, until: datetime) -> Drained:
     return result
 
 
-def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: int) -> list[Claimed]:
-    """Up to `limit` due messages, each with a sender, their quota reserved in every ledger, in one transaction."""
+def claim_batch(
+    agency: Agency, allotment: Allotment, *, now: datetime, limit: int, alone: bool = True
+) -> list[Claimed]:
+    """Up to `limit` due messages, each with a sender, their quota reserved in every ledger, in one transaction.
+
+    `alone`: whether the worker has no other messages in its hands.
+    """
     day = senders.local_day(now, agency.zone)
     pace = paced.running(agency, now=now)
     with transaction.atomic():
@@ -71,7 +76,7 @@ def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: i
             waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
             found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, among=waited_for)
             due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
-        placed = place(_apart(pace.admit(due)), found, now=now)
+        placed = place(_apart(pace.admit(due), alone=alone), found, now=now)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:
@@ -83,11 +88,11 @@ def claim_batch(agency: Agency, allotment: Allotment, *, now: datetime, limit: i
     return batch
 
 
-def _apart(due: list[tuple[Claimed, int | None]]) -> list[tuple[Claimed, int | None]]:
+def _apart(due: list[tuple[Claimed, int | None]], *, alone: bool) -> list[tuple[Claimed, int | None]]:
     """What a dead worker had in its hands goes alone: if it ends this one too, nothing else is taken for the cause."""
     for index, (message, _) in enumerate(due):
         if message.rescues:
-            return due[:index] or due[:1]
+            return due[:index] or due[: int(alone)]
     return due
 
 
@@ -197,38 +202,67 @@ LIMIT %s
 
 
 def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, clock: Clock, until: datetime) -> None:
-    tried = 0
     paced.set_aside(agency, account.pk, now=clock())
-    while True:
-        now = clock()
-        if now >= until:
-            result.out_of_time = True
-            return
-        # Asked for again each time: the operator may have changed or taken it meanwhile.
-        allotment = accounts.allotment(agency, account.pk)
-        if allotment is None:
-            return
-        state = health.of(account.pk)
-        if not state.open(now):
-            if health.broken(state) or state.closed_until is None or state.closed_until - now > SHORT_PAUSE:
-                return
-            time.sleep(min(state.closed_until - now, until - now).total_seconds())
-            continue
-        room = health.room(state, BATCH, now=now)
-        if room < BATCH and tried >= room:
-            # It was closed or has just been opened: the next minute goes on, with more.
-            return
-        limit, wait = rate.take(allotment.account, room if room == BATCH else room - tried)
-        if not limit:
-            time.sleep(min(wait, (until - now).total_seconds()))
-            continue
-        batch = claim_batch(agency, allotment, now=now, limit=limit)
-        rate.give_back(allotment.account, limit - len(batch))
-        if not batch:
-            if paced.set_aside(agency, account.pk, now=now):
-                continue
-            return
-        delivery = Delivery(agency, account, lines, clock, troubled=health.troubled(state), until=until)
-        result.sent += delivery.run(batch)
+    claims = _Claims(agency, account, clock, until)
+    while batch := claims.take(patient=True):
+        delivery = Delivery(agency, account, lines, clock, until=until)
+        result.sent += delivery.run(batch, claims.take)
         result.moved_to |= delivery.moved_to
-        tried += len(batch)
+    result.out_of_time = claims.out_of_time
+
+
+class _Claims:
+    """Batch after batch of what one drain may send now; before each it looks at what may have changed meanwhile."""
+
+    def __init__(self, agency: Agency, account: Account, clock: Clock, until: datetime) -> None:
+        self._agency = agency
+        self._account = account
+        self._clock = clock
+        self._until = until
+        self._tried = 0
+        self._not_before = 0.0
+        self.out_of_time = False
+
+    def take(self, *, patient: bool = False) -> Batch | None:
+        """The next batch; None when this drain is over.
+
+        Who is not patient has others on the wire, gets an empty one instead of waiting, and None where all that is
+        left should go by itself.
+        """
+        while True:
+            now = self._clock()
+            if now >= self._until:
+                self.out_of_time = True
+                return None
+            if not patient and time.monotonic() < self._not_before:
+                return Batch()
+            # Asked for again each time: the operator may have changed or taken it meanwhile.
+            allotment = accounts.allotment(self._agency, self._account.pk)
+            if allotment is None:
+                return None
+            state = health.of(self._account.pk)
+            if not state.open(now):
+                if health.broken(state) or state.closed_until is None or state.closed_until - now > SHORT_PAUSE:
+                    return None
+                if not patient:
+                    return Batch()
+                time.sleep(min(state.closed_until - now, self._until - now).total_seconds())
+                continue
+            room = health.room(state, BATCH, now=now)
+            if room < BATCH and self._tried >= room:
+                # It was closed or has just been opened: the next minute goes on, with more.
+                return None
+            limit, wait = rate.take(allotment.account, room if room == BATCH else room - self._tried)
+            if not limit:
+                self._not_before = time.monotonic() + wait
+                if not patient:
+                    return Batch()
+                time.sleep(min(wait, (self._until - now).total_seconds()))
+                continue
+            messages = claim_batch(self._agency, allotment, now=now, limit=limit, alone=patient)
+            rate.give_back(allotment.account, limit - len(messages))
+            if messages:
+                self._tried += len(messages)
+                return Batch(messages, health.troubled(state))
+            if not patient or not paced.set_aside(self._agency, self._account.pk, now=now):
+                return None

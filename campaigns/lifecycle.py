@@ -111,7 +111,7 @@ def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, day: date,
 
 
 def begin(messages: Sequence[Claimed], *, now: datetime) -> set[int]:
-    """Mark attempts before the wire is touched; return the ids of the messages that may go. All of one claim.
+    """Mark attempts before the wire is touched; return the ids of the messages that may go.
 
     One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
     The marks may be lost in a crash of PostgreSQL, so a crash since the claim puts a message in doubt anyway.
@@ -119,7 +119,7 @@ def begin(messages: Sequence[Claimed], *, now: datetime) -> set[int]:
     if not messages:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [now, [message.id for message in messages], messages[0].claim])
+        cursor.execute(_BEGIN, [now, [message.id for message in messages], [message.claim for message in messages]])
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -128,9 +128,10 @@ def sent(taken: Sequence[tuple[Claimed, str | None]], *, now: datetime) -> None:
     if not taken:
         return
     ids = [message.id for message, _ in taken]
+    claims = [message.claim for message, _ in taken]
     provider_ids = [provider_id or "" for _, provider_id in taken]
     with connection.cursor() as cursor:
-        cursor.execute(_SENT, [now, ids, provider_ids, taken[0][0].claim])
+        cursor.execute(_SENT, [now, ids, claims, provider_ids])
 
 
 def proved_sent(ids: Sequence[int], provider_ids: Sequence[str], *, now: datetime) -> set[int]:
@@ -351,6 +352,8 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
 
 # A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
 # the message is put in doubt, never back into the queue. Hence `unsynced` in _BEGIN and _SENT.
+# IS TRUE keeps the planner from the indexes by status where ids are given: it takes them for empty, and under a held
+# snapshot they are full of dead rows.
 _SCHEDULE = """
 INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
     priority)
@@ -370,12 +373,13 @@ SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, c
     attempted_at = NULL,
     epoch = (SELECT value FROM server_epoch), sender_id = n.sender_id
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
-WHERE m.id = n.id AND m.status = 'scheduled'
+WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
 _BEGIN = """
 UPDATE campaigns_message m SET attempted_at = %s
-FROM campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
-WHERE m.id = ANY(%s) AND m.status = 'claimed' AND m.claim = %s
+FROM unnest(%s::bigint[], %s::uuid[]) AS n (id, claim), campaigns_campaign c, campaigns_contact p,
+     (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
+WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
   AND NOT EXISTS (
       SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
@@ -386,9 +390,9 @@ _SENT = """
 UPDATE campaigns_message m
 SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,
     lease_until = NULL
-FROM unnest(%s::bigint[], %s::text[]) AS n (id, provider_id),
+FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS n (id, claim, provider_id),
      (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
-WHERE m.id = n.id AND m.claim = %s AND m.status IN ('claimed', 'unknown')
+WHERE m.id = n.id AND m.claim = n.claim AND (m.status IN ('claimed', 'unknown')) IS TRUE
 """
 # It was counted, and is told, at the time of the attempt.
 _PROVED_SENT = """

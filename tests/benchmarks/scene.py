@@ -16,7 +16,7 @@ from tests.benchmarks import texts
 
 SENDERS_A_DOMAIN = 50
 _PER_RUN = ("campaigns_message", "campaigns_enrollment", "campaigns_step", "campaigns_campaign")
-_OF_A_DAY = ("senders_senderday", "senders_domainday")
+_OF_A_DAY = ("senders_senderday", "senders_senderhour", "senders_domainday")
 
 
 def agencies() -> list[Agency]:

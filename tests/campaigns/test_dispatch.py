@@ -143,9 +143,8 @@ def test_a_suppression_made_after_the_claim_still_holds(alpha: Agency, beta: Age
         batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
         delivery.suppress_address("a1@people.example", "asked to stop")
         with delivery.Lines(accounts["smtp"]) as lines:
-            delivery.Delivery(
-                alpha, accounts["smtp"], lines, lambda: NOON, troubled=False, until=NOON + timedelta(minutes=1)
-            ).run(batch)
+            sending = delivery.Delivery(alpha, accounts["smtp"], lines, lambda: NOON, until=NOON + timedelta(minutes=1))
+            sending.run(delivery.Batch(batch), lambda: None)
         assert stage.statuses(campaign) == {"sent": 2, "cancelled": 1}
         assert campaign.messages.get(status="cancelled").reason == Reason.SUPPRESSED
     assert sandbox.snapshot()["distinct_recipients"] == 2

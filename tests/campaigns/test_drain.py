@@ -68,7 +68,8 @@ def claim(agency: Agency, account: Account, limit: int = 50) -> list[lifecycle.C
 def run(agency: Agency, account: Account, batch: list[lifecycle.Claimed], clock: Callable[[], datetime]) -> int:
     """Deliver a batch that was claimed before."""
     with delivery.Lines(account) as lines:
-        return delivery.Delivery(agency, account, lines, clock, troubled=False, until=UNTIL).run(batch)
+        sending = delivery.Delivery(agency, account, lines, clock, until=UNTIL)
+        return sending.run(delivery.Batch(batch), lambda: None)
 
 
 @pytest.mark.parametrize("change", ["disabled", "no allotment", "of another agency"])
@@ -82,7 +83,7 @@ def test_an_account_that_is_taken_away_gets_no_further_batch(
 ) -> None:
     smtp = accounts["smtp"]
 
-    def take_away(self: delivery.Delivery, batch: list[lifecycle.Claimed]) -> int:
+    def take_away(self: delivery.Delivery, batch: delivery.Batch, more: Callable[[], delivery.Batch | None]) -> int:
         match change:
             case "disabled":
                 Account.objects.filter(pk=smtp.pk).update(enabled=False)
@@ -90,7 +91,7 @@ def test_an_account_that_is_taken_away_gets_no_further_batch(
                 Allotment.objects.filter(agency=alpha, account=smtp).delete()
             case _:
                 Account.objects.filter(pk=smtp.pk).update(owner=beta)
-        return deliver(self, batch)
+        return deliver(self, batch, more)
 
     deliver = delivery.Delivery.run
     monkeypatch.setattr(delivery.Delivery, "run", take_away)
