@@ -4,7 +4,7 @@ Who is next follows the traffic class: the accounts meant for it, then the other
 spread in proportion to what is left of each account's quota.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from django.db.models import QuerySet
@@ -29,19 +29,15 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
     """
     usable = routes.usable(agency, now=now)
     here = next((route for route in usable if route.account_id == account_id), None)
-    if here is not None and here.open and here.free > 0:
-        return set()
-    failing = here is None or not here.open
     state = health.of(account_id)
-    if failing and here is not None and not health.broken(state):
+    leaving = who_leaves(here, broken=health.broken(state))
+    if not leaving:
         return set()
-    campaigns = Campaign.objects.filter(status=Campaign.Status.RUNNING)
-    if not failing:
-        campaigns = campaigns.filter(overflow=Campaign.Overflow.REROUTE)
+    campaigns = Campaign.objects.filter(status=Campaign.Status.RUNNING, overflow__in=leaving)
     others = [route for route in usable if route.account_id != account_id]
     all_refuse = (
-        failing
-        and here is not None
+        here is not None
+        and not here.open
         and not state.blocked
         and all(health.broken(health.of(route.account_id)) for route in others)
     )
@@ -50,6 +46,38 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
         moved |= _spread(account_id, ids, traffic_class, others, now=now)
         if all_refuse:
             lifecycle.postpone(account_id, ids, Reason.ACCOUNTS_REFUSED, until=now + WHEN_ALL_REFUSE, now=now)
+    return moved
+
+
+def who_leaves(here: Route | None, *, broken: bool) -> set[str]:
+    """Pure: the mails of campaigns with which `overflow` find another way now; `here` None is an account taken away."""
+    if here is None or (broken and not here.open):
+        return set(Campaign.Overflow.values)
+    return {Campaign.Overflow.REROUTE.value} if here.open and here.free <= 0 else set()
+
+
+def spread(left: int, traffic_class: str, others: Sequence[Route], move: Callable[[int, int], int]) -> set[int]:
+    """Spread so many mails of a class over other accounts; return those that got some.
+
+    `move(account, at_most)` moves them and says how many it did: an account gets none that it has refused before.
+    """
+    moved: set[int] = set()
+    meant = [route for route in others if traffic_class in route.classes]
+    for group in (meant, [route for route in others if route not in meant]):
+        open_ones = [route for route in group if route.open and route.free > 0]
+        if not left or not open_ones:
+            continue
+        room = sum(route.free for route in open_ones)
+        counts = largest_remainder(min(left, room), [float(route.free) for route in open_ones])
+        rooms = {route.account_id: route.free for route in open_ones}
+        shares = [(route.account_id, count) for route, count in zip(open_ones, counts, strict=True)]
+        # And once more for what the account that it fell to had refused before.
+        for to, count in [*shares, *((to, left) for to in rooms)]:
+            most = min(count, left, rooms[to])
+            if most and (done := move(to, most)):
+                left -= done
+                rooms[to] -= done
+                moved.add(to)
     return moved
 
 
@@ -66,21 +94,8 @@ def _spread(
     left = Message.objects.filter(
         account=account_id, status=Message.Status.SCHEDULED, campaign__in=campaign_ids, due_at__lte=now
     ).count()
-    moved: set[int] = set()
-    meant = [route for route in others if traffic_class in route.classes]
-    for group in (meant, [route for route in others if route not in meant]):
-        open_ones = [route for route in group if route.open and route.free > 0]
-        if not left or not open_ones:
-            continue
-        room = sum(route.free for route in open_ones)
-        counts = largest_remainder(min(left, room), [float(route.free) for route in open_ones])
-        rooms = {route.account_id: route.free for route in open_ones}
-        shares = [(route.account_id, count) for route, count in zip(open_ones, counts, strict=True)]
-        # And once more for what the account that it fell to had refused before.
-        for to, count in [*shares, *((to, left) for to in rooms)]:
-            most = min(count, left, rooms[to])
-            if most and (done := lifecycle.move(account_id, to, campaign_ids, at_most=most, now=now)):
-                left -= done
-                rooms[to] -= done
-                moved.add(to)
-    return moved
+
+    def move(to: int, at_most: int) -> int:
+        return lifecycle.move(account_id, to, campaign_ids, at_most=at_most, now=now)
+
+    return spread(left, traffic_class, others, move)

@@ -95,7 +95,7 @@ def _attributes(campaign: Campaign) -> set[str]:
 
 def _enroll(campaign: Campaign) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_ENROLL, [campaign.pk, campaign.list_id])
+        cursor.execute(_ENROLL, {"campaign": campaign.pk, "list": campaign.list_id})
         return int(cursor.rowcount)
 
 
@@ -113,17 +113,21 @@ def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
         raise LaunchRefusedError([str(error)]) from None
 
 
-_ENROLL = """
-INSERT INTO campaigns_enrollment (campaign_id, contact_id)
-SELECT %s, p.id
+# Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed.
+AUDIENCE = """
+SELECT p.id, p.email, p.attributes
 FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id
-WHERE s.list_id = %s AND s.active
+WHERE s.list_id = %(list)s AND s.active
   AND NOT EXISTS (
       SELECT FROM campaigns_suppression x WHERE x.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
   )
 ORDER BY p.id
-ON CONFLICT (campaign_id, contact_id) DO NOTHING
 """
+_ENROLL = f"""
+INSERT INTO campaigns_enrollment (campaign_id, contact_id)
+SELECT %(campaign)s, a.id FROM ({AUDIENCE}) a
+ON CONFLICT (campaign_id, contact_id) DO NOTHING
+"""  # noqa: S608 - of constants
 _ATTRIBUTES = """
 SELECT DISTINCT jsonb_object_keys(p.attributes)
 FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id

@@ -49,19 +49,12 @@ def next_open(schedule: Schedule, now: datetime) -> datetime | None:
     Safe where the clock is changed: a window that begins in the hour left out begins at the change, and what falls
     into the hour that comes twice is open twice.
     """
-    now = now.astimezone(UTC)
-    if is_open(schedule, now):
-        return now
-    today = now.astimezone(schedule.zone).date()
-    for number in range(HORIZON.days):
-        found = [
-            moment
-            for moment in _beginnings(schedule, today + timedelta(days=number))
-            if moment > now and is_open(schedule, moment)
-        ]
-        if found:
-            return min(found)
-    return None
+    return _first(schedule, now, is_to_be_open=True)
+
+
+def next_closed(schedule: Schedule, now: datetime) -> datetime | None:
+    """The first moment from now on at which no mail may leave, in UTC; None if there is none within the horizon."""
+    return None if schedule.always_open else _first(schedule, now, is_to_be_open=False)
 
 
 def is_holiday(schedule: Schedule, now: datetime) -> bool:
@@ -84,13 +77,31 @@ def countries() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _beginnings(schedule: Schedule, day: date) -> Iterator[datetime]:
-    """Where a window can begin on this day: at its time, in both hours of that name, or where the clock is changed."""
+def _first(schedule: Schedule, now: datetime, *, is_to_be_open: bool) -> datetime | None:
+    now = now.astimezone(UTC)
+    if is_open(schedule, now) is is_to_be_open:
+        return now
+    today = now.astimezone(schedule.zone).date()
+    for number in range(HORIZON.days):
+        found = [
+            moment
+            for moment in _edges(schedule, today + timedelta(days=number))
+            if moment > now and is_open(schedule, moment) is is_to_be_open
+        ]
+        if found:
+            return min(found)
+    return None
+
+
+def _edges(schedule: Schedule, day: date) -> Iterator[datetime]:
+    """Where a window can begin or end on this day: at its times, in both hours of that name, at midnight, or where the
+    clock is changed."""
     start = _moment(schedule.zone, day, time())
     end = _moment(schedule.zone, day + timedelta(days=1), time())
     yield start
-    for fold in (0, 1):
-        yield _moment(schedule.zone, day, (schedule.opens or time()).replace(fold=fold))
+    for clock in (schedule.opens or time(), schedule.closes or time()):
+        for fold in (0, 1):
+            yield _moment(schedule.zone, day, clock.replace(fold=fold))
     if _offset(schedule.zone, start) != _offset(schedule.zone, end):
         yield _change(schedule.zone, start, end)
 

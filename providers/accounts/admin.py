@@ -79,6 +79,8 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "per_day",
             "per_month",
             "monthly_price",
+            "included_per_month",
+            "mail_price",
         )
         widgets = {"options": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
@@ -165,7 +167,16 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
                 {"fields": [*names, *(["forget"] if obj else []), "options"], "description": hint},
             ),
             (_("Routing"), {"fields": ["traffic_classes", "priority"]}),
-            (_("Limits and price"), {"fields": ["sender_limit", ("per_day", "per_month"), "monthly_price"]}),
+            (
+                _("Limits and price"),
+                {
+                    "fields": [
+                        "sender_limit",
+                        ("per_day", "per_month"),
+                        ("monthly_price", "included_per_month", "mail_price"),
+                    ]
+                },
+            ),
             *([(_("Health"), {"fields": ["condition_now", "trouble", "used_today", "created_at"]})] if obj else []),
         ]
 

@@ -4,7 +4,7 @@ An account's mails are counted in up to four rows: of the account and of the age
 They are locked in one fixed order, always, so two workers can never wait for each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -83,19 +83,10 @@ def allotment(agency: Agency, account_id: int) -> Allotment | None:
 def routes(agency: Agency, *, now: datetime) -> list[Route]:
     """Every account that this agency may use, with what is left of it today, by priority."""
     day = utc_day(now)
-    allotments = list(
-        _allotments(agency).select_related("account", "account__health").order_by("account__priority", "account_id")
-    )
-    used = {
-        (row.account_id, row.agency_id, row.period): row.used
-        for row in LedgerRow.objects.filter(
-            Q(agency=None) | Q(agency=agency),
-            _current(day),
-            account__in=[allotment.account_id for allotment in allotments],
-        )
-    }
+    mine = list(allotments(agency))
+    used = _used(agency, [allotment.account_id for allotment in mine], day)
     found = []
-    for allotment in allotments:
+    for allotment in mine:
         account = allotment.account
         free = min(
             bound.allowed - used.get((account.pk, bound.agency_id, bound.period), 0)
@@ -116,6 +107,25 @@ def routes(agency: Agency, *, now: datetime) -> list[Route]:
     return found
 
 
+def used(agency: Agency, mine: Sequence[Allotment], *, now: datetime) -> dict[tuple[int, Limit], int]:
+    """What has been used so far of the quotas that bind the agency with these allotments: by account and limit."""
+    day = utc_day(now)
+    rows = _used(agency, [one.account_id for one in mine], day)
+    found = {}
+    for one in mine:
+        for bound in limits(one.account, one, day=day):
+            row = rows.get((one.account_id, bound.agency_id, bound.period))
+            # A row that is not there is opened by the next mail.
+            found[one.account_id, bound] = _used_already(one.account_id, bound) if row is None else row
+    return found
+
+
+def used_this_month(account_id: int, *, now: datetime) -> int:
+    """Mails of all agencies through this account in the UTC month, whether that is limited or not."""
+    month = utc_day(now).replace(day=1)
+    return _used_already(account_id, Limit(None, Period.MONTH, month, 0))
+
+
 def spent(account: Account, allotment: Allotment, *, now: datetime) -> Spent | None:
     """The quota of this account that is used up for the longest, or None while all have room."""
     day = utc_day(now)
@@ -128,9 +138,19 @@ def spent(account: Account, allotment: Allotment, *, now: datetime) -> Spent | N
     return max(found, key=lambda one: one.until, default=None)
 
 
+def allotments(agency: Agency) -> QuerySet[Allotment]:
+    """What this agency may use of the accounts that are in use, its own or shared, by priority."""
+    return _allotments(agency).select_related("account", "account__health").order_by("account__priority", "account_id")
+
+
 def _allotments(agency: Agency) -> QuerySet[Allotment]:
     own = Q(account__owner=None) | Q(account__owner=agency)
     return Allotment.objects.filter(own, agency=agency, account__enabled=True)
+
+
+def _used(agency: Agency, account_ids: Sequence[int], day: date) -> dict[tuple[int, int | None, str], int]:
+    rows = LedgerRow.objects.filter(Q(agency=None) | Q(agency=agency), _current(day), account__in=account_ids)
+    return {(row.account_id, row.agency_id, row.period): row.used for row in rows}
 
 
 def _next(bound: Limit, day: date) -> datetime:

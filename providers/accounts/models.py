@@ -92,6 +92,15 @@ class Account(models.Model):
         default=Decimal("0.00"),
         validators=[MinValueValidator(Decimal("0"))],
     )
+    included_per_month = models.PositiveIntegerField(_("mails a month within that price"), default=0, db_default=0)
+    mail_price = models.DecimalField(
+        _("price of each further mail, $"),
+        max_digits=9,
+        decimal_places=6,
+        default=Decimal("0.000000"),
+        db_default=Decimal("0.000000"),
+        validators=[MinValueValidator(Decimal("0"))],
+    )
     enabled = models.BooleanField(_("in use"), default=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 

@@ -17,6 +17,11 @@ USUAL = {"resend": Decimal("5")}
 _USED = Decimal("0.92")
 
 
+def pace(per_second: Decimal) -> float:
+    """Mails a second, on and on, of an account that is limited to so many."""
+    return float(per_second * _USED)
+
+
 def take(account: Account, want: int) -> tuple[int, float]:
     """(how many of up to `want` mails may go now, 0.0), or (0, in how many seconds to ask again).
 
@@ -60,7 +65,7 @@ def _shift(account: Account, count: int) -> None:
 
 
 def _piece(per_second: Decimal) -> float:
-    return float(1 / (per_second * _USED))
+    return 1 / pace(per_second)
 
 
 def _together(per_second: Decimal) -> int:

@@ -10,7 +10,8 @@ from providers.accounts.models import Account, TrafficClass
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One account of the strategy: senders, mails a UTC day, traffic classes it is meant for, price a month in $."""
+    """One account of the strategy: senders, mails a UTC day, traffic classes it is meant for; its price a month in $,
+    the mails within that and the price of each further one."""
 
     name: str
     kind: str
@@ -20,6 +21,8 @@ class Reference:
     priority: int
     monthly_price: Decimal
     domains: int
+    included_per_month: int = 0
+    mail_price: Decimal = Decimal(0)
 
 
 STRATEGY = (
@@ -32,6 +35,9 @@ STRATEGY = (
         10,
         Decimal("20.00"),
         10,
+        # https://resend.com/changelog/pay-as-you-go-pricing, the Pro plan.
+        included_per_month=50_000,
+        mail_price=Decimal("0.0009"),
     ),
     Reference(
         "sendgrid",
@@ -68,6 +74,8 @@ def seed(
                 "sender_limit": one.senders,
                 "per_day": one.per_day,
                 "monthly_price": one.monthly_price,
+                "included_per_month": one.included_per_month,
+                "mail_price": one.mail_price,
                 "enabled": False,
             },
         )

@@ -83,8 +83,7 @@ def _last(domain: SenderDomain) -> int:
 
 
 def _planned(domain: SenderDomain, limits: list[int], step: int) -> int:
-    of_senders = sum(warmup.allowed(limit, domain.warmup_plan, step) for limit in limits)
-    return min(of_senders, warmup.allowed(domain.per_day, domain.warmup_domain_plan, step))
+    return warmup.together(limits, domain.warmup_plan, domain.per_day, domain.warmup_domain_plan, step)
 
 
 def _allowed(domain: SenderDomain) -> int:

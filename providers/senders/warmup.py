@@ -48,6 +48,14 @@ def allowed(limit: int, steps: Sequence[int], step: int) -> int:
     return min(limit, steps[step - 1]) if step <= len(steps) else limit
 
 
+def together(
+    limits: Sequence[int], plan: Sequence[int], domain_limit: int, domain_plan: Sequence[int], step: int
+) -> int:
+    """Mails a day of a whole domain at this step, whose senders have these limits."""
+    of_senders = sum(allowed(limit, plan, step) for limit in limits)
+    return min(of_senders, allowed(domain_limit, domain_plan, step))
+
+
 def next_step(step: int, evidence: Evidence, *, last: int) -> int:
     """The step of the day after: one back after a bad day, one on after a good and busy one, else the same.
 

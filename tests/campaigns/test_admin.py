@@ -99,6 +99,8 @@ def account(**changes: Any) -> dict[str, Any]:
         "sender_limit": "10",
         "per_day": "100",
         "monthly_price": "20",
+        "included_per_month": "50000",
+        "mail_price": "0.0009",
         "allotments-TOTAL_FORMS": "0",
         "allotments-INITIAL_FORMS": "0",
         **changes,

@@ -12,6 +12,7 @@ from campaigns.pace import Schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 OFFICE = Schedule(BERLIN, frozenset(range(5)), time(9), time(17))
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 STEP = timedelta(minutes=5)
 # Zones that change by an hour, by half an hour, at midnight, and not at all.
 ZONES = [ZoneInfo(name) for name in ("Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Asia/Kolkata")]
@@ -112,3 +113,24 @@ def test_the_next_opening_is_the_first_open_moment(
     while not pace.is_open(schedule, moment):
         moment += STEP
     assert pace.next_open(schedule, now) == moment
+
+
+def test_it_closes_when_its_window_ends_or_the_day_that_follows_is_none_of_its_days() -> None:
+    assert pace.next_closed(OFFICE, at("2026-11-24 12:00")) == at("2026-11-24 17:00")
+    assert pace.next_closed(OFFICE, at("2026-11-24 17:00")) == at("2026-11-24 17:00")
+    assert pace.next_closed(Schedule(BERLIN, frozenset({1, 2})), at("2026-11-24 12:00")) == at("2026-11-26 00:00")
+    assert pace.next_closed(Schedule(BERLIN), NOW) is None
+
+
+@given(st.sampled_from(ZONES), CLOCKS, CLOCKS, st.integers(0, 3 * 288))
+@settings(max_examples=50)
+def test_it_is_open_until_it_closes(zone: ZoneInfo, one: time, other: time, after: int) -> None:
+    found = Schedule(zone, opens=min(one, other), closes=max(one, other))
+    now = at("2026-10-24 00:00") + after * STEP
+    closes = pace.next_closed(found, now)
+    if closes is None or one == other:
+        return
+    assert not pace.is_open(found, closes)
+    while now < closes:
+        assert pace.is_open(found, now)
+        now += STEP

@@ -1,5 +1,7 @@
 """The reference strategy as accounts."""
 
+from decimal import Decimal
+
 from django.core.management import call_command
 
 from providers.accounts import reference
@@ -13,6 +15,12 @@ def test_seeding_again_keeps_what_the_operator_set(alpha: Agency, beta: Agency) 
         ("resend", 400, 10_000, False),
         ("sendgrid", 400, 100, False),
         ("smtp", 400, 5_000, False),
+    }
+    prices = Account.objects.values_list("name", "monthly_price", "included_per_month", "mail_price")
+    assert set(prices) == {
+        ("resend", Decimal(20), 50_000, Decimal("0.0009")),
+        ("sendgrid", 0, 0, 0),
+        ("smtp", 0, 0, 0),
     }
     Account.objects.filter(name="resend").update(per_day=500)
     reference.seed({"resend": {"api_key": "re_1"}})
