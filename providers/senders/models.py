@@ -104,10 +104,6 @@ class Sender(AgencyRow):
         verbose_name_plural = _("senders")
         ordering = ["address"]
         constraints = [models.UniqueConstraint(Lower("address"), name="sender_address_is_unique_in_any_case")]
-        indexes = [
-            # The rotation: the least recently used sender of a domain first.
-            models.Index(F("used_at").asc(nulls_first=True), "id", condition=Q(active=True), name="sender_rotation"),
-        ]
 
     def __str__(self) -> str:
         return self.address
