@@ -27,6 +27,7 @@ NO_DATABASE = {
     "diffsettings",
     "findstatic",
     "sandbox",
+    "bench",
 }
 
 
