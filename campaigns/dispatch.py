@@ -69,12 +69,14 @@ def claim_batch(
     day = senders.local_day(now, agency.zone)
     pace = paced.running(agency, now=now)
     with transaction.atomic():
-        found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit)
+        found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours)
         due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
         if not due:
             # Perhaps all that is left waits for senders whose turn is not yet.
             waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
-            found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, among=waited_for)
+            found = senders.take_seats(
+                allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours, among=waited_for
+            )
             due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
         placed = place(_apart(pace.admit(due), alone=alone), found, now=now)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0

@@ -199,8 +199,11 @@ class Why:
             return (Reason.ACCOUNT_BLOCKED, None) if state.blocked else (Reason.ACCOUNT_CLOSED, state.closed_until)
         spent = ledger.spent(allotment.account, allotment, now=self._now)
         if spent is None and senders.room_today([account_id], day=self._day, now=self._now).get(account_id):
-            rested = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now)
-            return (Reason.SENDERS_RESTING, rested) if rested > self._now else (Reason.IN_QUEUE, None)
+            hours = paced.running(self._agency, now=self._now).hours
+            rest = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now, hours=hours)
+            if rest.until <= self._now:
+                return Reason.IN_QUEUE, None
+            return Reason.SENDERS_HOUR_SPENT if rest.hour_spent else Reason.SENDERS_RESTING, rest.until
         if self._campaign.overflow == Campaign.Overflow.REROUTE and self._others_have_room(account_id):
             return Reason.IN_QUEUE, None
         if spent is not None:

@@ -25,6 +25,15 @@ class Schedule:
     country: str = ""
 
     @property
+    def hours(self) -> float:
+        """How long the window of a day is open; that the clock is changed on some days is left out."""
+        opens, closes = (
+            (clock.hour + clock.minute / 60 + clock.second / 3600) if clock else 0.0
+            for clock in (self.opens, self.closes)
+        )
+        return (closes or 24.0) - opens
+
+    @property
     def always_open(self) -> bool:
         """Whether there is no moment at which it is closed."""
         whole_day = not self.opens and self.closes is None

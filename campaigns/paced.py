@@ -31,7 +31,10 @@ NEVER = timedelta(days=1)
 
 @dataclass(slots=True)
 class Paced:
-    """The running campaigns with windows or caps at one moment. `closed` are closed for every recipient."""
+    """The running campaigns with windows or caps at one moment. `closed` are closed for every recipient.
+
+    In `hours` a sender may send its day's mails: the shortest window of all, or less.
+    """
 
     now: datetime
     day: date
@@ -39,6 +42,7 @@ class Paced:
     campaigns: dict[int, Campaign] = field(default_factory=dict)
     closed: list[int] = field(default_factory=list)
     caps: dict[int, Cap] = field(default_factory=dict)
+    hours: float = senders.HOURS
     _open: dict[tuple[int, str], bool] = field(default_factory=dict)
 
     def admit(self, due: Sequence[tuple[Claimed, Fixed]]) -> list[tuple[Claimed, Fixed]]:
@@ -74,6 +78,8 @@ def running(agency: Agency, *, now: datetime) -> Paced:
         if one.window_zone == Campaign.WindowZone.CAMPAIGN and not pace.is_open(one.schedule(agency.zone), now)
     ]
     found.caps = caps.of(found.campaigns.values())
+    windows = (one.schedule(agency.zone).hours for one in found.campaigns.values())
+    found.hours = min([senders.HOURS, *windows])
     return found
 
 

@@ -107,7 +107,13 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
     report.accounts = sorted(accounts.values(), key=lambda one: one.id)
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
-    moving = {Reason.IN_QUEUE, Reason.SENDERS_RESTING, Reason.ACCOUNT_CLOSED, Reason.THROTTLED}
+    moving = {
+        Reason.IN_QUEUE,
+        Reason.SENDERS_RESTING,
+        Reason.SENDERS_HOUR_SPENT,
+        Reason.ACCOUNT_CLOSED,
+        Reason.THROTTLED,
+    }
     report.live = campaign.status == Campaign.Status.RUNNING and (
         report.in_progress > 0 or any(one.code in moving for one in report.reasons)
     )

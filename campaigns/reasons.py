@@ -21,6 +21,7 @@ class Reason(models.TextChoices):
     ALLOTMENT_MONTH_SPENT = "allotment_month_spent", _("Your share of the account is used up for this month")
     SENDERS_SPENT = "senders_spent", _("Every sender of the account has sent its mails for today")
     SENDERS_RESTING = "senders_resting", _("The senders rest until the gap between two of their mails is over")
+    SENDERS_HOUR_SPENT = "senders_hour_spent", _("The senders have sent their mails for this hour")
     NO_SENDERS = "no_senders", _("The account has no active sender")
     ACCOUNT_CLOSED = "account_closed", _("The account refuses mails just now; it is tried again shortly")
     ACCOUNT_BLOCKED = "account_blocked", _("The account is blocked until the operator opens it")

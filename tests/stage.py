@@ -48,9 +48,18 @@ def accounts(sandbox: Sandbox | None = None, **changes: dict[str, Any]) -> dict[
 
 
 def allot(
-    agency: Agency, *which: Account, senders: int = 4, per_day: int = 50, domains: int = 2, **limits: Any
+    agency: Agency,
+    *which: Account,
+    senders: int = 4,
+    per_day: int = 50,
+    per_hour: int | None = 1000,
+    domains: int = 2,
+    **limits: Any,
 ) -> None:
-    """Allot these accounts to the agency, each with senders over domains of its own."""
+    """Allot these accounts to the agency, each with senders over domains of its own.
+
+    Unless told, an hour of theirs has room for all that they may send in a day.
+    """
     for account in which:
         allotment = Allotment.objects.create(account=account, agency=agency, senders=senders, **limits)
         with context.entered(agency):
@@ -61,6 +70,7 @@ def allot(
                     for number in range(senders)
                 ],
                 per_day=per_day,
+                per_hour=per_hour,
             )
 
 

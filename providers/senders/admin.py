@@ -158,7 +158,7 @@ class SenderForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Sender
-        fields = ("address", "name", "domain", "account", "per_day", "active")
+        fields = ("address", "name", "domain", "account", "per_day", "per_hour", "active")
 
     def clean_address(self) -> str:
         address: str = self.cleaned_data["address"]
@@ -206,7 +206,7 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
         return ("address", "domain", "used_at") if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: Sender | None = None) -> tuple[str, ...]:
-        return ("address", "name", "domain", "account", "per_day", "active", *(("used_at",) if obj else ()))
+        return ("address", "name", "domain", "account", "per_day", "per_hour", "active", *(("used_at",) if obj else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Sender | None = None) -> bool:
         return False

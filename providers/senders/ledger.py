@@ -5,6 +5,9 @@ sender days, then sender hours. A claim skips senders that another claim holds, 
 
 A sender's limit holds in its agency's day and in any 24 hours. The hour that 24 hours ago lies in counts whole, so
 what really went out in 24 hours is at most what is counted here.
+
+What waited through a pause or an outage does not leave at once: in an hour of the clock a sender has a limit too, its
+own or one that lets it send its day's mails in `hours`, the shortest window of the campaigns that run.
 """
 
 from collections import Counter
@@ -21,6 +24,8 @@ from providers.senders.models import DomainDay, Home, SenderDay, SenderHour
 
 WINDOW = timedelta(hours=24)
 KEPT = timedelta(days=3)
+# A sender without a limit for the hour sends its day's mails in so many hours, but so many mails an hour it may.
+HOURS, LEAST_PER_HOUR = 5.0, 5
 
 
 @dataclass(slots=True)
@@ -41,6 +46,14 @@ class Seat:
         if self.free_at is not None and self.free_at > now:
             return False
         return not gap or self.used_at is None or self.used_at + gap <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Until when senders that have room today rest, and whether for the mails of this hour rather than for a gap."""
+
+    until: datetime
+    hour_spent: bool = False
 
 
 @dataclass(slots=True)
@@ -67,12 +80,20 @@ def next_day(now: datetime, zone: ZoneInfo) -> datetime:
     return datetime(following.year, following.month, following.day, tzinfo=zone)
 
 
-def take_seats(account_id: int, *, day: date, now: datetime, limit: int, among: Sequence[int] | None = None) -> Seats:
+def take_seats(
+    account_id: int,
+    *,
+    day: date,
+    now: datetime,
+    limit: int,
+    among: Sequence[int] | None = None,
+    hours: float = HOURS,
+) -> Seats:
     """Lock up to `limit` senders, of these or of all, that may send through this account, have room and do not rest.
 
     Call in a transaction.
     """
-    bounds = _bounds(account_id, day, now)
+    bounds = _bounds(account_id, day, now, hours)
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_SENDERS, {**bounds, "among": None if among is None else list(among), "limit": limit})
         locked = cursor.fetchall()
@@ -80,16 +101,16 @@ def take_seats(account_id: int, *, day: date, now: datetime, limit: int, among: 
             return Seats([], {})
         # Read after the locks are held: a row joined in the statement above may be older than the lock.
         cursor.execute(_SENDERS_USED, {**bounds, "senders": [row[0] for row in locked]})
-        used = dict(cursor.fetchall())
+        used = {sender_id: counts for sender_id, *counts in cursor.fetchall()}
         domains = sorted({row[1] for row in locked})
         cursor.execute(_OPEN_DOMAIN_DAYS, [day, domains])
         cursor.execute(_LOCK_DOMAIN_DAYS, [day, domains])
         rooms = dict(cursor.fetchall())
-    seats = [
-        Seat(sender_id, domain_id, address, name, per_day, per_day - used[sender_id], used_at, free_at)
-        for sender_id, domain_id, address, name, per_day, used_at, free_at in locked
-        if per_day > used[sender_id]
-    ]
+    seats = []
+    for sender_id, domain_id, address, name, per_day, per_hour, used_at, free_at in locked:
+        in_day, in_hour = used[sender_id]
+        if (room := min(per_day - in_day, per_hour - in_hour)) > 0:
+            seats.append(Seat(sender_id, domain_id, address, name, per_day, room, used_at, free_at))
     return Seats(seats, rooms)
 
 
@@ -149,7 +170,9 @@ def room_today(account_ids: Iterable[int], *, day: date, now: datetime) -> dict[
     `day` is the agency's day at that moment.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_ROOM, {"accounts": list(account_ids), "day": day, "since": hour_of(now - WINDOW)})
+        cursor.execute(
+            _ROOM, {"accounts": list(account_ids), "day": day, "since": hour_of(now - WINDOW), "hour": hour_of(now)}
+        )
         return {account_id: int(room) for account_id, room in cursor.fetchall()}
 
 
@@ -166,12 +189,12 @@ def room_from(account_id: int, *, zone: ZoneInfo, now: datetime) -> datetime | N
     return None
 
 
-def rested_from(account_id: int, gap: timedelta, *, day: date, now: datetime) -> datetime:
+def rested_from(account_id: int, gap: timedelta, *, day: date, now: datetime, hours: float = HOURS) -> Rest:
     """When the first sender of this account that has room may send a mail with this gap; `now` if one may already."""
     with connection.cursor() as cursor:
-        cursor.execute(_RESTED, {**_bounds(account_id, day, now), "gap": gap.total_seconds()})
-        (found,) = cursor.fetchone()
-    return max(found, now) if found is not None else now
+        cursor.execute(_RESTED, {**_bounds(account_id, day, now, hours), "gap": gap.total_seconds()})
+        found = cursor.fetchone()
+    return Rest(max(found[0], now), found[1]) if found else Rest(now)
 
 
 def accounts_with_senders() -> set[int]:
@@ -179,14 +202,25 @@ def accounts_with_senders() -> set[int]:
     return set(Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct())
 
 
-def _bounds(account_id: int, day: date, now: datetime) -> dict[str, Any]:
-    return {"account": account_id, "day": day, "now": now, "since": hour_of(now - WINDOW)}
+def _bounds(account_id: int, day: date, now: datetime, hours: float) -> dict[str, Any]:
+    return {
+        "account": account_id,
+        "day": day,
+        "now": now,
+        "since": hour_of(now - WINDOW),
+        "hour": hour_of(now),
+        "hours": hours,
+    }
 
 
 # Beyond the end of a plan, and in an empty one, there is NULL, which LEAST passes over.
 _SENDER_LIMIT = "LEAST(s.per_day, g.warmup_plan[g.warmup_step])"
 _DOMAIN_LIMIT = "LEAST(g.per_day, g.warmup_domain_plan[g.warmup_step])"
-_LAST_HOURS = "SELECT sender_id, sum(used) AS used FROM senders_senderhour WHERE hour >= %(since)s GROUP BY sender_id"
+_HOUR_LIMIT = f"COALESCE(s.per_hour, GREATEST({LEAST_PER_HOUR}, CEIL({_SENDER_LIMIT} / %(hours)s::numeric))::int)"
+_LAST_HOURS = """
+SELECT sender_id, sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
+FROM senders_senderhour WHERE hour >= %(since)s GROUP BY sender_id
+"""
 _WITH_ROOM = f"""
 FROM senders_sender s
 JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
@@ -200,8 +234,9 @@ WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT}
 """
 # By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation.
 _LOCK_SENDERS = f"""
-SELECT s.id, s.domain_id, s.address, s.name, {_SENDER_LIMIT}, s.used_at, s.free_at
+SELECT s.id, s.domain_id, s.address, s.name, {_SENDER_LIMIT}, {_HOUR_LIMIT}, s.used_at, s.free_at
 {_WITH_ROOM}
+  AND COALESCE(w.this_hour, 0) < {_HOUR_LIMIT}
   AND (s.free_at IS NULL OR s.free_at <= %(now)s)
   AND (%(among)s::bigint[] IS NULL OR s.id = ANY(%(among)s::bigint[]))
 ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
@@ -209,19 +244,24 @@ LIMIT %(limit)s
 FOR UPDATE OF s SKIP LOCKED
 """
 _SENDERS_USED = """
-SELECT s.id, GREATEST(d.used, w.used, 0)
+SELECT s.id, GREATEST(d.used, w.used, 0), COALESCE(w.this_hour, 0)
 FROM unnest(%(senders)s::bigint[]) AS s (id)
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
 LEFT JOIN LATERAL (
-    SELECT sum(used) AS used FROM senders_senderhour WHERE sender_id = s.id AND hour >= %(since)s
+    SELECT sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
+    FROM senders_senderhour WHERE sender_id = s.id AND hour >= %(since)s
 ) w ON true
 """
 _RESTED = f"""
-SELECT min(COALESCE(
-    GREATEST(s.free_at, CASE WHEN %(gap)s > 0 THEN s.used_at + make_interval(secs => %(gap)s) END), %(now)s
-))
-{_WITH_ROOM}
-"""
+SELECT GREATEST(gap, hour) AS until, hour > gap FROM (
+    SELECT COALESCE(
+               GREATEST(s.free_at, CASE WHEN %(gap)s > 0 THEN s.used_at + make_interval(secs => %(gap)s) END), %(now)s
+           ) AS gap,
+           CASE WHEN w.this_hour >= {_HOUR_LIMIT} THEN %(hour)s + interval '1 hour' ELSE %(now)s END AS hour
+    {_WITH_ROOM}
+) found
+ORDER BY until LIMIT 1
+"""  # noqa: S608 - of constants
 _OPEN_DOMAIN_DAYS = f"""
 INSERT INTO senders_domainday (domain_id, day, allowed, used)
 SELECT g.id, %s, {_DOMAIN_LIMIT}, 0 FROM senders_senderdomain g WHERE g.id = ANY(%s) ORDER BY g.id

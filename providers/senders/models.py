@@ -79,7 +79,8 @@ class Home(AgencyRow):
 
 
 class Sender(AgencyRow):
-    """One address that mails leave from. `per_day` is mails in the agency's day, and in any 24 hours.
+    """One address that mails leave from. `per_day` is mails in the agency's day, and in any 24 hours; `per_hour` those
+    in an hour of the clock, in UTC.
 
     `used_at` turns the rotation; until `free_at` it rests after a mail.
     """
@@ -95,6 +96,16 @@ class Sender(AgencyRow):
     address = models.EmailField(_("address"), max_length=254)
     name = models.CharField(_("display name"), max_length=120, blank=True)
     per_day = models.PositiveSmallIntegerField(_("mails a day"), default=50)
+    per_hour = models.PositiveSmallIntegerField(
+        _("mails an hour"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_(
+            "Empty: a fifth of the mails a day, at least 5; more where a running campaign's window is shorter than "
+            "5 hours."
+        ),
+    )
     active = models.BooleanField(_("active"), default=True)
     used_at = models.DateTimeField(_("last used"), null=True, editable=False)
     free_at = models.DateTimeField(_("rests until"), null=True, editable=False)

@@ -18,6 +18,7 @@ def add_senders(
     addresses: Sequence[tuple[str, str]],
     *,
     per_day: int = 50,
+    per_hour: int | None = None,
     domain_per_day: int = 2000,
     warming_since: date | None = None,
 ) -> int:
@@ -41,7 +42,14 @@ def add_senders(
     )
     known = set(Sender.objects.filter(domain__in=domains.values()).values_list("address", flat=True))
     new = [
-        Sender(domain=domains[address.rsplit("@", 1)[1]], account=account, address=address, name=name, per_day=per_day)
+        Sender(
+            domain=domains[address.rsplit("@", 1)[1]],
+            account=account,
+            address=address,
+            name=name,
+            per_day=per_day,
+            per_hour=per_hour,
+        )
         for address, name in addresses
         if address not in known
     ]

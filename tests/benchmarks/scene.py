@@ -67,6 +67,7 @@ def senders(agency: Agency, account: Account, count: int, *, per_day: int = 50) 
                 for number in range(count)
             ],
             per_day=per_day,
+            per_hour=per_day,
             domain_per_day=max(2000, per_day * SENDERS_A_DOMAIN),
         )
 

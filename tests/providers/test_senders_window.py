@@ -126,10 +126,10 @@ def test_senders_that_rest_are_not_seated_and_the_first_to_be_free_is_named(acco
             senders.spend([first, second], day=today, now=NOON)
         assert send(account, NOON + timedelta(minutes=8)) == []
         assert senders.room_today([account.pk], day=today, now=NOON)[account.pk] == 8
-        assert senders.rested_from(account.pk, timedelta(), day=today, now=NOON) == NOON + gap
+        assert senders.rested_from(account.pk, timedelta(), day=today, now=NOON).until == NOON + gap
         # A longer gap of the next mail holds too, counted from the last one.
         longer = timedelta(minutes=30)
-        assert senders.rested_from(account.pk, longer, day=today, now=NOON) == NOON + longer
+        assert senders.rested_from(account.pk, longer, day=today, now=NOON).until == NOON + longer
         assert set(send(account, NOON + gap)) == {first.sender_id}
         assert Allotment.objects.filter(account=account).count() == 2
 
@@ -141,4 +141,4 @@ def test_new_senders_rest_not_at_all(account: Account, alpha: Agency) -> None:
         allotment.refresh_from_db()
         add_senders(allotment, [("new@new.example", "")])
         today = senders.local_day(NOON, alpha.zone)
-        assert senders.rested_from(account.pk, timedelta(hours=1), day=today, now=NOON) == NOON
+        assert senders.rested_from(account.pk, timedelta(hours=1), day=today, now=NOON).until == NOON

@@ -106,7 +106,7 @@ def account(alpha: Agency) -> Iterator[Account]:
     allotment = Allotment.objects.create(account=found, agency=alpha, senders=10)
     with context.entered(alpha):
         addresses = [(f"s{number}@new.example", "") for number in range(3)]
-        assert add_senders(allotment, addresses, warming_since=TODAY) == 3
+        assert add_senders(allotment, addresses, per_hour=50, warming_since=TODAY) == 3
         yield found
 
 
