@@ -1,6 +1,17 @@
+"""What gunicorn loads once, before it forks: its workers share the memory of all that is imported here."""
+
+import gc
+import importlib
 import os
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "outreach.settings")
 application = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402
+
+for urls in (settings.ROOT_URLCONF, settings.PUBLIC_SCHEMA_URLCONF):
+    importlib.import_module(urls)
+# The collector would write to what is shared, and so copy it for each worker.
+gc.freeze()

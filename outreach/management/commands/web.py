@@ -27,7 +27,7 @@ class Command(BaseCommand):
             sys.executable,
             [
                 sys.executable,
-                *("-m", "gunicorn", "outreach.wsgi"),
+                *("-m", "gunicorn", "outreach.wsgi", "--preload"),
                 *("--bind", options["bind"]),
                 *("--worker-class", "gthread", "--workers", str(options["workers"])),
                 *("--threads", str(options["threads"]), "--log-level", "warning"),

@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 from django.conf import settings
@@ -17,4 +18,7 @@ class Command(BaseCommand):
             raise CommandError("Start workers with POLZA_ROLE=worker, or let `manage.py run` do it.")
         checks.refuse()
         cluster.die_with_parent()
+        # What is loaded by now is shared by the processes that the cluster forks, as long as nobody writes to it; the
+        # collector would.
+        gc.freeze()
         call_command("qcluster")
