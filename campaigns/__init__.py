@@ -7,6 +7,7 @@ launch       a draft becomes a running campaign                      → enrollm
 pace         pure: when a schedule is open
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day
+due          where mails are due now, and when the next are
 dispatch     claim + quota, then                                     ← jobs say only "agency A, account P"
 delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    a contact and a step become an envelope

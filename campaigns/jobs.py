@@ -1,20 +1,20 @@
 """Doorbells: plain values in, one verb called."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
-from campaigns import control, dispatch, failover, lifecycle
+from campaigns import control, dispatch, due, failover, lifecycle
 from campaigns.audit import audit_quota
+from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
-from campaigns.models import Message
 from providers.accounts import checkup as accounts
 from providers.senders import ledger as senders
 from providers.senders import warming
-from tenants import context, jobs
+from tenants import context, jobs, visits
 from tenants.jobs import job
 from tenants.models import Agency
 
@@ -35,15 +35,17 @@ def drain(account_id: int) -> None:
 
 @job
 def tick() -> None:
-    """Every minute: take back what dead workers held and ring for whatever is due, agency by agency."""
+    """Every minute: take back what dead workers held and ring for whatever is due, where there may be any of it."""
+    visiting = {visit.agency: visit for visit in visits.due(now=timezone.now())}
 
     def look_after(agency: Agency) -> None:
         lifecycle.rescue(now=timezone.now())
         control.cancel_strays()
         control.finish_done(now=timezone.now())
-        ring()
+        found = ring()
+        visits.done(visiting[agency], found.following, now=timezone.now())
 
-    _in_each_agency("The minute's work", look_after)
+    _in_each_agency("The minute's work", look_after, visiting)
 
 
 @job
@@ -80,9 +82,9 @@ def warm() -> None:
     _in_each_agency("The warmup of domains", look_after)
 
 
-def _in_each_agency(what: str, work: Callable[[Agency], None]) -> None:
+def _in_each_agency(what: str, work: Callable[[Agency], None], agencies: Iterable[Agency] | None = None) -> None:
     failed = []
-    for agency in context.ready_agencies():
+    for agency in context.ready_agencies() if agencies is None else agencies:
         try:
             with context.entered(agency):
                 work(agency)
@@ -101,15 +103,9 @@ def audit_ledger() -> None:
         logger.error("mails lost or stuck: %s", finding)
 
 
-def ring() -> int:
-    """Ask workers to drain every account of the agency entered now that has due mails; return how many accounts."""
-    due = (
-        Message.objects.filter(status=Message.Status.SCHEDULED, due_at__lte=timezone.now())
-        .order_by("account_id")
-        .values_list("account_id", flat=True)
-        .distinct()
-    )
-    accounts = list(due)
-    for account_id in accounts:
+def ring() -> Due:
+    """Ask workers to drain every account of the agency entered now that has due mails; return what was found due."""
+    found = due.find(now=timezone.now())
+    for account_id in found.accounts:
         jobs.enqueue(drain, account_id)
-    return len(accounts)
+    return found

@@ -11,7 +11,7 @@ from campaigns import lifecycle, pace, planning, rendering
 from campaigns.models import Campaign, Step
 from campaigns.planning import PlanRefusedError, Share
 from providers.senders import routes
-from tenants import context
+from tenants import context, visits
 
 
 class LaunchRefusedError(ValueError):
@@ -56,6 +56,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         # A fresh load has no statistics, and the queue would be sorted instead of read in order.
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE campaigns_message")
+        visits.ask(now)
     campaign.refresh_from_db()
     return Launched(total, shares)
 

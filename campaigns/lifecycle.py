@@ -38,6 +38,7 @@ RESCUES = 3
 # The queue goes by priority, the lowest first, then by when a mail is due: a thread that has begun is not kept waiting
 # by contacts who have heard nothing yet.
 FOLLOW_UP, FIRST_MAIL = 50, 100
+PRIORITIES = (FOLLOW_UP, FIRST_MAIL)
 
 
 @dataclass(slots=True)

@@ -111,10 +111,12 @@ WORKERS = env.int("WORKERS", 2)
 Q_CLUSTER = {
     "name": "polza",
     "orm": "default",
+    "broker_class": "tenants.jobs.Queue",
     "workers": WORKERS,
     "queue_limit": WORKERS,
     "bulk": 1,
-    "poll": 0.5,
+    # An idle cluster is called for each job; this is only how often it asks whether a call was lost.
+    "poll": 2,
     "timeout": 60,
     "retry": 600,
     "ack_failures": True,

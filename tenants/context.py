@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from django.db import connection
+from django.db.models import QuerySet
 from django_tenants.utils import schema_context, tenant_context
 
 from tenants.models import Agency
@@ -57,7 +58,7 @@ def current_agency() -> Agency:
     return found
 
 
-def ready_agencies() -> list[Agency]:
+def ready_agencies() -> QuerySet[Agency]:
     """Every agency that is whole and switched on, in a stable order."""
-    agencies = Agency.objects.exclude(schema_name=PUBLIC)
-    return list(agencies.filter(ready=True, active=True).order_by("pk"))
+    found: QuerySet[Agency] = Agency.objects.exclude(schema_name=PUBLIC).filter(ready=True, active=True)
+    return found.order_by("pk")

@@ -6,12 +6,17 @@ cannot choose code.
 """
 
 import logging
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.core.exceptions import SuspiciousOperation
-from django.db import close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.dispatch import Signal
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.signals import pre_execute
 from django_q.tasks import async_task
@@ -30,8 +35,57 @@ _SIDE_DOORS = ("hook", "chain", "sync", "cached", "iter_count")
 _PLANNING = 7_302_199_002
 
 
+_CHANNEL = "polza_job"
+_TAKE = """
+UPDATE django_q_ormq SET lock = %s
+WHERE id IN (SELECT id FROM django_q_ormq WHERE key = %s AND lock < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING id, payload
+"""
 # Sent before and after every job, in the worker that runs it.
 ran = Signal()
+
+
+class Queue(ORM):  # type: ignore[misc]
+    """django-q2's queue table, the oldest job first. An idle cluster is called by PostgreSQL instead of asking anew.
+
+    Calls may get lost, for a row alone is the truth: so a cluster also asks every `poll` seconds.
+    """
+
+    _listening: Any = None
+
+    def enqueue(self, task: str) -> int:
+        """Queue a packed job, and call a cluster when the transaction is committed; return the row's id."""
+        pk: int = super().enqueue(task)
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {_CHANNEL}")
+        return pk
+
+    def dequeue(self) -> list[tuple[int, str]]:
+        """The next jobs, no more than `bulk`, for this cluster alone; none after `poll` seconds without any."""
+        try:
+            if not (rows := self._take()):
+                self._wait()
+        except (OperationalError, InterfaceError):
+            # Not asked for before each use, as elsewhere: that would double what an idle cluster costs.
+            logger.warning("the queue cannot be read: connecting anew", exc_info=True)
+            connection.close()
+            time.sleep(Conf.POLL)
+            return []
+        return rows
+
+    def _take(self) -> list[tuple[int, str]]:
+        now = timezone.now()
+        with connection.cursor() as cursor:
+            if self._listening is not connection.connection:
+                cursor.execute(f"LISTEN {_CHANNEL}")
+                self._listening = connection.connection
+            cursor.execute(_TAKE, [now + timedelta(seconds=Conf.RETRY), self.list_key, now, Conf.BULK])
+            return sorted(cursor.fetchall())
+
+    def _wait(self) -> None:
+        with connection.wrap_database_errors:
+            for _call in connection.connection.notifies(timeout=Conf.POLL, stop_after=1):
+                pass
 
 
 class JobError(Exception):

@@ -125,3 +125,17 @@ class Domain(DomainMixin):  # type: ignore[misc]
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.domain = host_name(self.domain)
         super().save(*args, **kwargs)
+
+
+class Visit(models.Model):
+    """When the minute's work must look into an agency again; without a row, at once. Written by `visits` alone.
+
+    It may say too early, never too late. `asked` counts who asked, so that nobody's asking is overwritten.
+    """
+
+    agency = models.OneToOneField(Agency, on_delete=models.CASCADE, primary_key=True, related_name="visit")
+    due_at = models.DateTimeField()
+    asked = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.agency_id}: {self.due_at}"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from django.db import connection
 
 from campaigns import jobs as campaigns
-from tenants import context
+from tenants import context, jobs
 from tenants.models import Agency
 from tests.benchmarks import scene
 from tests.benchmarks.ground import Ground, counted
@@ -43,6 +43,8 @@ def queries(ground: Ground) -> Iterator[Callable[[], Values]]:
 def _after(seconds: float) -> Iterator[None]:
     """Let the beginning pass: every job of the schedule runs once at the start, the nightly ones too."""
     time.sleep(seconds)
+    while jobs.waiting():
+        time.sleep(0.5)
     yield
 
 
@@ -88,6 +90,9 @@ def cloned(count: int) -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             # By SQL, for the model keeps its agencies.
+            cursor.execute(
+                "DELETE FROM tenants_visit USING tenants_agency a WHERE agency_id = a.id AND slug = ANY(%s)", [slugs]
+            )
             cursor.execute("DELETE FROM tenants_agency WHERE slug = ANY(%s)", [slugs])
             for slug in slugs:
                 cursor.execute(f'DROP SCHEMA "{Agency.schema_for(slug)}" CASCADE')

@@ -4,11 +4,13 @@ import ast
 import base64
 import io
 import pickle
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing import Queue, Value
 from typing import Any
 
+import psycopg
 import pytest
 from django.core import signing
 from django.core.exceptions import SuspiciousOperation
@@ -265,3 +267,73 @@ def test_planning_again_heals_what_others_wrote_and_keeps_the_time_of_the_next_r
     healed = Schedule.objects.get()
     assert (healed.pk, healed.func, healed.minutes, healed.repeats) == (row.pk, jobs.RUN, 10, -1)
     assert (healed.hook, healed.kwargs, healed.next_run) == (None, None, next_run)
+
+
+# --- the queue itself
+
+
+def test_clusters_take_the_oldest_jobs_and_none_twice(committed: dict[str, Agency]) -> None:
+    for number in range(3):
+        jobs.enqueue(noticed, number)
+    queues = [jobs.Queue(list_key=Conf.CLUSTER_NAME) for _ in range(2)]
+
+    taken = [queues[number % 2].dequeue() for number in range(3)]
+
+    assert [SignedPackage.loads(row[0][1])["args"][2] for row in taken] == [0, 1, 2]
+    assert queues[0]._take() == []
+
+
+def test_a_job_that_another_cluster_is_just_taking_is_passed_by(committed: dict[str, Agency]) -> None:
+    jobs.enqueue(noticed, 1)
+    jobs.enqueue(noticed, 2)
+    first, second = OrmQ.objects.order_by("pk")
+    with psycopg.connect(**_dsn()) as other:
+        other.execute("SELECT 1 FROM django_q_ormq WHERE id = %s FOR UPDATE", [first.pk])
+        assert [row[0] for row in jobs.Queue(list_key=Conf.CLUSTER_NAME)._take()] == [second.pk]
+
+
+@pytest.mark.timeout(30)
+def test_a_waiting_cluster_is_called_when_a_job_is_committed(
+    committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conf, "POLL", 3600)
+    waiting = jobs.Queue(list_key=Conf.CLUSTER_NAME)
+    assert waiting._take() == []
+
+    other = threading.Thread(target=_enqueue_elsewhere)
+    other.start()
+    while not waiting.dequeue():
+        pass
+    other.join()
+
+
+def test_a_cluster_outlives_the_loss_of_its_connection_and_is_called_again(
+    committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conf, "POLL", 0)
+    queue = jobs.Queue(list_key=Conf.CLUSTER_NAME)
+    assert queue.dequeue() == []
+    with psycopg.connect(**_dsn(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+
+    assert queue.dequeue() == []
+    jobs.enqueue(noticed, 1)
+    assert len(queue.dequeue()) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM pg_listening_channels()")
+        assert len(cursor.fetchall()) == 1
+
+
+def _enqueue_elsewhere() -> None:
+    try:
+        jobs.enqueue(noticed, 1)
+    finally:
+        connection.close()
+
+
+def _dsn() -> dict[str, Any]:
+    settings = connection.settings_dict
+    return {name: settings[key] for name, key in _PARTS.items() if settings[key]}
+
+
+_PARTS = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}

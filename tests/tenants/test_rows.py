@@ -91,7 +91,7 @@ def test_people_are_guarded_like_rows(carol: User, beta: Agency) -> None:
 
 def test_an_agency_switched_off_or_half_made_or_public_is_not_among_the_ready(alpha: Agency, beta: Agency) -> None:
     Agency.objects.filter(schema_name="public").update(ready=True)
-    assert context.ready_agencies() == [alpha, beta]
+    assert list(context.ready_agencies()) == [alpha, beta]
     Agency.objects.filter(pk=alpha.pk).update(active=False)
     Agency.objects.filter(pk=beta.pk).update(ready=False)
-    assert context.ready_agencies() == []
+    assert list(context.ready_agencies()) == []
