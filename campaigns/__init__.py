@@ -13,6 +13,7 @@ delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    a contact and a step become an envelope
 outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates
+feedback     events become facts on messages, suppressions, outcomes
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns import pace
 from campaigns.reasons import Reason
+from providers.accounts.events import BounceClass
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
 from tenants.models import known_timezone
@@ -476,3 +477,50 @@ class Message(AgencyRow):
 
     def __str__(self) -> str:
         return str(self.key)
+
+
+class MessageFacts(AgencyRow):
+    """What came after a mail was sent: each time is set once, in whatever order the events come.
+
+    Written by `feedback` alone, in a row of its own so that events never touch the queue. A mail of which nothing was
+    heard has none.
+    """
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="facts", primary_key=True)
+    delivered_at = models.DateTimeField(_("delivered"), null=True)
+    opened_at = models.DateTimeField(_("opened"), null=True)
+    clicked_at = models.DateTimeField(_("clicked"), null=True)
+    replied_at = models.DateTimeField(_("replied"), null=True)
+    bounced_at = models.DateTimeField(_("bounced"), null=True)
+    complained_at = models.DateTimeField(_("complained"), null=True)
+    unsubscribed_at = models.DateTimeField(_("unsubscribed"), null=True)
+    bounce_class = models.CharField(
+        _("kind of bounce"), max_length=12, choices=BounceClass.choices, blank=True, db_default=""
+    )
+
+    class Meta:
+        verbose_name = _("facts of a message")
+        verbose_name_plural = _("facts of messages")
+
+    def __str__(self) -> str:
+        return str(self.message_id)
+
+
+class CampaignOutcome(AgencyRow):
+    """How many of a campaign's mails have each fact. Written by `feedback` alone, with the facts."""
+
+    campaign = models.OneToOneField(Campaign, on_delete=models.CASCADE, related_name="outcome", primary_key=True)
+    delivered = models.PositiveIntegerField(_("delivered"), db_default=0, default=0)
+    opened = models.PositiveIntegerField(_("opened"), db_default=0, default=0)
+    clicked = models.PositiveIntegerField(_("clicked"), db_default=0, default=0)
+    replied = models.PositiveIntegerField(_("replied"), db_default=0, default=0)
+    bounced = models.PositiveIntegerField(_("bounced"), db_default=0, default=0)
+    complained = models.PositiveIntegerField(_("complained"), db_default=0, default=0)
+    unsubscribed = models.PositiveIntegerField(_("unsubscribed"), db_default=0, default=0)
+
+    class Meta:
+        verbose_name = _("campaign's outcome")
+        verbose_name_plural = _("campaigns' outcomes")
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}: {self.delivered} delivered, {self.bounced} bounced"

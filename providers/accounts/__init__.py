@@ -5,6 +5,7 @@ secrets    encryption of credentials at rest
 routing    pure: traffic class → order of accounts
 ledger     the only writer of LedgerRow: reserve and give back
 health     the only writer of Health: what sending itself tells about an account
+events     what is reported of a mail, in one language
 envelope   one mail, ready for the wire
 errors     the few ways a mail may fail
 adapters   the wire: one class per kind, one contract

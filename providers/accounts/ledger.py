@@ -4,13 +4,14 @@ An account's mails are counted in up to four rows: of the account and of the age
 They are locked in one fixed order, always, so two workers can never wait for each other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Greatest
 
+from providers.accounts.events import Outcome
 from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period
 from providers.accounts.routing import Route
 from tenants.models import Agency
@@ -73,6 +74,17 @@ def give_back(account_id: int, agency_id: int, count: int, *, day: date) -> None
     """Return mails that were surely not sent to every quota they were reserved from on that UTC day."""
     locked = _lock(account_id, agency_id, day).values()
     LedgerRow.objects.filter(pk__in=[row.pk for row in locked]).update(used=F("used") - count)
+
+
+def count_outcomes(outcomes: Mapping[tuple[int, date], Outcome], agency_id: int) -> None:
+    """What became of mails, by account and the UTC day that counted them. Call as late as possible in a transaction."""
+    for (account_id, day), outcome in sorted(outcomes.items()):
+        locked = _lock(account_id, agency_id, day).values()
+        LedgerRow.objects.filter(pk__in=[row.pk for row in locked]).update(
+            delivered=F("delivered") + outcome.delivered,
+            bounced=F("bounced") + outcome.bounced,
+            complained=F("complained") + outcome.complained,
+        )
 
 
 def allotment(agency: Agency, account_id: int) -> Allotment | None:

@@ -164,6 +164,10 @@ class LedgerRow(models.Model):
     starts = models.DateField(_("begins"))
     allowed = models.PositiveIntegerField(_("allowed"))
     used = models.PositiveIntegerField(_("used"), default=0)
+    # What became of the mails of a day; of a month, the sum of its days.
+    delivered = models.PositiveIntegerField(_("delivered"), default=0, db_default=0)
+    bounced = models.PositiveIntegerField(_("bounced"), default=0, db_default=0)
+    complained = models.PositiveIntegerField(_("complained"), default=0, db_default=0)
 
     class Meta:
         verbose_name = _("ledger row")

@@ -1,8 +1,9 @@
 """What an agency sends from: domains, senders and their ledgers. Agency schema.
 
-models   SenderDomain, Home, Sender, SenderDay, SenderHour, DomainDay
+models   SenderDomain, Home, Sender, SenderDay, SenderHour, DomainDay, Event
 ledger   the only writer of the day and hour rows: free senders, reserve, give back
 warmup   pure: how the mails of a new domain grow
 warming  judges each day of a domain that warms up
+events   the only writer of Event: stores each once
 pool     many senders at once: an account's senders over an agency's domains
 """

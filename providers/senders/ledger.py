@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import F
 
+from providers.accounts.events import Outcome
 from providers.senders.models import DomainDay, Home, SenderDay, SenderHour
 
 WINDOW = timedelta(hours=24)
@@ -155,6 +156,23 @@ def give_back_senders(counts: Mapping[tuple[int, date, datetime], int]) -> None:
         SenderDay.objects.filter(sender=sender_id, day=day).update(used=F("used") - count)
     for (sender_id, hour), count in sorted(hours.items()):
         SenderHour.objects.filter(sender=sender_id, hour=hour).update(used=F("used") - count)
+
+
+def count_for_domains(outcomes: Mapping[tuple[int, date], Outcome]) -> None:
+    """What became of mails, by domain and the day that counted them. Before the account's ledger, by the lock order."""
+    _count(_COUNT_DOMAINS, outcomes)
+
+
+def count_for_senders(outcomes: Mapping[tuple[int, date], Outcome]) -> None:
+    """The same by sender, of what came back or was complained about. After the account's ledger, by the lock order."""
+    _count(_COUNT_SENDERS, {key: one for key, one in outcomes.items() if one.bounced or one.complained})
+
+
+def _count(statement: str, outcomes: Mapping[tuple[int, date], Outcome]) -> None:
+    rows = [(*key, one.delivered, one.bounced, one.complained) for key, one in sorted(outcomes.items())]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
 
 def purge(*, now: datetime) -> int:
@@ -298,6 +316,22 @@ _TURN_ROTATION = """
 UPDATE senders_sender s SET used_at = %s, free_at = GREATEST(s.free_at, n.free_at)
 FROM unnest(%s::bigint[], %s::timestamptz[]) AS n (id, free_at) WHERE s.id = n.id
 """
+_COUNTED = """
+WITH n AS (
+    SELECT * FROM unnest(%s::bigint[], %s::date[], %s::int[], %s::int[], %s::int[])
+        AS n (id, day, delivered, bounced, complained)
+), locked AS MATERIALIZED (
+    SELECT d.id AS row_id, n.* FROM {table} d JOIN n ON d.{column} = n.id AND d.day = n.day
+    ORDER BY d.{column}, d.day FOR UPDATE OF d
+)
+UPDATE {table} d
+SET bounced = d.bounced + locked.bounced, complained = d.complained + locked.complained{more}
+FROM locked WHERE d.id = locked.row_id
+"""
+_COUNT_DOMAINS = _COUNTED.format(
+    table="senders_domainday", column="domain_id", more=", delivered = d.delivered + locked.delivered"
+)
+_COUNT_SENDERS = _COUNTED.format(table="senders_senderday", column="sender_id", more="")
 # Skips what is being given back: two rows of it may be held in another order than here.
 _PURGE = """
 DELETE FROM senders_senderhour WHERE id IN (

@@ -2,9 +2,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Coalesce, Lower, Now
 from django.utils.translation import gettext_lazy as _
 
+from providers.accounts.events import BounceClass, EventType
 from providers.accounts.models import Account
 from tenants.rows import AgencyRow
 
@@ -121,12 +122,14 @@ class Sender(AgencyRow):
 
 
 class SenderDay(AgencyRow):
-    """Mails of one sender on one day of the agency. Written by `ledger` alone."""
+    """Mails of one sender on one day of the agency, and what became of them. Written by `ledger` alone."""
 
     sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="days")
     day = models.DateField()
     allowed = models.PositiveIntegerField()
     used = models.PositiveIntegerField(default=0)
+    bounced = models.PositiveIntegerField(default=0, db_default=0)
+    complained = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -161,12 +164,15 @@ class SenderHour(AgencyRow):
 
 
 class DomainDay(AgencyRow):
-    """Mails of one domain on one day of the agency. Written by `ledger` alone."""
+    """Mails of one domain on one day of the agency, and what became of them. Written by `ledger` alone."""
 
     domain = models.ForeignKey(SenderDomain, on_delete=models.CASCADE, related_name="days")
     day = models.DateField()
     allowed = models.PositiveIntegerField()
     used = models.PositiveIntegerField(default=0)
+    delivered = models.PositiveIntegerField(default=0, db_default=0)
+    bounced = models.PositiveIntegerField(default=0, db_default=0)
+    complained = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -176,3 +182,40 @@ class DomainDay(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.domain_id} {self.day}: {self.used}/{self.allowed}"
+
+
+class Event(AgencyRow):
+    """Something that a provider, a mail server or a reader reported of a mail. Written by `events` alone, once.
+
+    `message` is the mail's key, and `raw_id` what the source calls the event. `waits`: the mail is not known yet.
+    """
+
+    message = models.UUIDField(_("mail"), null=True)
+    account = models.ForeignKey(
+        Account, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, verbose_name=_("account")
+    )
+    source = models.CharField(_("reported by"), max_length=20)
+    type = models.CharField(_("what"), max_length=12, choices=EventType.choices)
+    at = models.DateTimeField(_("when"))
+    received_at = models.DateTimeField(_("heard"), db_default=Now())
+    recipient = models.CharField(_("address"), max_length=320, blank=True)
+    detail = models.CharField(_("detail"), max_length=300, blank=True)
+    bounce_class = models.CharField(_("kind of bounce"), max_length=12, choices=BounceClass.choices, blank=True)
+    provider_id = models.CharField(_("provider's id of the mail"), max_length=255, blank=True)
+    raw_id = models.CharField(_("source's id of the event"), max_length=255)
+    waits = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        constraints = [
+            # An account's id counts from 1: nobody's is 0.
+            models.UniqueConstraint(Coalesce("account", 0), "source", "raw_id", name="an_event_is_stored_once"),
+        ]
+        indexes = [
+            models.Index(fields=["message"], name="events_of_a_mail"),
+            models.Index(fields=["id"], condition=Q(waits=True), name="events_that_wait"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.message}"

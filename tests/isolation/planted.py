@@ -13,11 +13,13 @@ from django.db.models import Model
 from campaigns.models import (
     Campaign,
     CampaignDay,
+    CampaignOutcome,
     Contact,
     ContactList,
     Enrollment,
     Intake,
     Message,
+    MessageFacts,
     RecipientDay,
     RejectedRow,
     Step,
@@ -25,7 +27,7 @@ from campaigns.models import (
     Suppression,
 )
 from providers.accounts.models import Account, Allotment, Health, LedgerRow
-from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain, SenderHour
+from providers.senders.models import DomainDay, Event, Home, Sender, SenderDay, SenderDomain, SenderHour
 from tenants import context
 from tenants.models import Agency
 from tenants.users.models import ApiKey, User
@@ -69,7 +71,8 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(RecipientDay, campaign=campaign, domain=f"{MARK}.test", day=date(2026, 11, 24), allowed=50)
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
-        make(
+        planted["campaigns.campaignoutcome"] = CampaignOutcome.objects.create(campaign=campaign, bounced=1)
+        message = make(
             Message,
             campaign=campaign,
             step=step,
@@ -82,6 +85,18 @@ def plant(agency: Agency) -> dict[str, Model]:
             reason="message_refused",
             detail=f"{MARK} detail",
             due_at=NOW + timedelta(days=1),
+        )
+        planted["campaigns.messagefacts"] = MessageFacts.objects.create(message=message, bounced_at=NOW)
+        make(
+            Event,
+            message=message.key,
+            account=account,
+            source="smtp",
+            raw_id=f"{MARK} event",
+            type="bounced",
+            at=NOW,
+            recipient=f"kim@{MARK}.test",
+            detail=f"{MARK} bounce",
         )
         make(Group, name=f"{MARK} group")
         colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)

@@ -1,0 +1,265 @@
+"""Turns events into facts on messages, suppressions and outcomes. The only writer of MessageFacts and CampaignOutcome.
+
+record ─► store     each event once
+       ─► facts     a time each, set once
+       ─► proved    what was in doubt was sent
+       ─► suppress  whose address is dead, who complained or opted out
+       ─► count     in the rows that counted the mail when it was sent; their locks last, for claims wait for them
+
+All of a batch goes in a handful of statements, and none of them touches the queue. Locks are taken in the order of
+`lifecycle`: facts, messages, domain days, the accounts' ledger, sender days.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from campaigns import lifecycle
+from campaigns.models import Message, Suppression
+from providers.accounts import ledger as accounts
+from providers.accounts.events import NOTHING, BounceClass, EventType, Heard, Outcome
+from providers.senders import events
+from providers.senders import ledger as senders
+from tenants import context
+
+# So many mails in a row that came back, none delivered in between, and the address is taken for dead.
+SOFT_BOUNCES = 3
+_SOFT = [BounceClass.SOFT, BounceClass.MAILBOX_FULL]
+# In the order of the facts' columns.
+_FACTS = (
+    EventType.DELIVERED,
+    EventType.OPENED,
+    EventType.CLICKED,
+    EventType.REPLIED,
+    EventType.BOUNCED,
+    EventType.COMPLAINED,
+    EventType.UNSUBSCRIBED,
+)
+_DELIVERED, _BOUNCED, _COMPLAINED, _UNSUBSCRIBED = (
+    _FACTS.index(one) for one in (EventType.DELIVERED, EventType.BOUNCED, EventType.COMPLAINED, EventType.UNSUBSCRIBED)
+)
+_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A message with what is told of it now; `times` are those of _FACTS."""
+
+    id: int
+    status: str
+    account_id: int
+    sender_id: int
+    domain_id: int
+    campaign_id: int
+    contact_id: int
+    email: str
+    claimed_at: datetime
+    counted_on: date
+    provider_id: str
+    source: str
+    bounce_class: str
+    detail: str
+    times: tuple[datetime | None, ...]
+
+
+def record(heard: Iterable[Heard], *, now: datetime) -> int:
+    """Store these events of the agency entered now and act on those that are new; return how many these were.
+
+    Harmless with the same events twice, in any order, at the same time, and of mails that are not known.
+    """
+    every = list(heard)
+    new = 0
+    for first in range(0, len(every), _AT_ONCE):
+        with transaction.atomic():
+            ids = events.store(every[first : first + _AT_ONCE])
+            events.wait(_act(ids, now=now))
+        new += len(ids)
+    return new
+
+
+def look_again(*, now: datetime) -> None:
+    """Act on events whose mail has become known since; forget those that have waited too long."""
+    if waiting := events.waiting(_AT_ONCE):
+        with transaction.atomic():
+            unknown = set(_act(waiting, now=now))
+            events.settle([one for one in waiting if one not in unknown])
+        events.give_up(now=now)
+
+
+def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Do what these events ask for; return those whose mail is not known, or has surely not left."""
+    if not ids:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_UNKNOWN, [list(ids)])
+        unknown = [row[0] for row in cursor.fetchall()]
+        cursor.execute(_TOLD, [_CLASSES, _CLASSES, list(ids)])
+        mails = [_Mail(*(*row[:14], row[14:])) for row in cursor.fetchall()]
+    new = _set_facts([mail for mail in mails if any(mail.times)])
+    doubted = [mail for mail in mails if mail.status != Message.Status.SENT]
+    lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
+    _suppress(mails, new)
+    _count(mails, new)
+    return unknown
+
+
+def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
+    """Set the times that are not set yet; return which facts are new, as places in _FACTS, by message."""
+    if not mails:
+        return {}
+    columns: list[list[Any]] = [
+        [mail.id for mail in mails],
+        [mail.bounce_class for mail in mails],
+        *([mail.times[fact] for mail in mails] for fact in range(len(_FACTS))),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN_FACTS, columns)
+        opened = {row[0] for row in cursor.fetchall()}
+        cursor.execute(_LOCK_FACTS, [[mail.id for mail in mails if mail.id not in opened]])
+        known = {row[0]: row[1:] for row in cursor.fetchall()}
+        if known:
+            cursor.execute(_SET_FACTS, [_CLASSES, _CLASSES, *columns, list(known)])
+    nothing = (False,) * len(_FACTS)
+    return {
+        mail.id: {
+            fact for fact, set_before in enumerate(known.get(mail.id, nothing)) if mail.times[fact] and not set_before
+        }
+        for mail in mails
+    }
+
+
+def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
+    found: dict[str, tuple[str, str]] = {}
+    soft: dict[int, _Mail] = {}
+    for mail in mails:
+        value = mail.email.lower()
+        told = f"{mail.source}: {mail.detail}".removesuffix(": ")
+        if mail.times[_BOUNCED] and mail.bounce_class == BounceClass.HARD:
+            found[value] = (Suppression.Source.BOUNCE, told)
+        elif _BOUNCED in new.get(mail.id, ()) and mail.bounce_class in _SOFT:
+            soft[mail.contact_id] = mail
+        if mail.times[_COMPLAINED]:
+            found[value] = (Suppression.Source.COMPLAINT, told)
+        if mail.times[_UNSUBSCRIBED]:
+            found[value] = (Suppression.Source.OPT_OUT, told)
+    for contact_id, count in _came_back_in_a_row(soft).items():
+        mail = soft[contact_id]
+        told = f"{count} mails in a row came back. {mail.source}: {mail.detail}".removesuffix(": ")
+        found.setdefault(mail.email.lower(), (Suppression.Source.BOUNCE, told))
+    Suppression.objects.bulk_create(
+        [
+            Suppression(value=value, source=source, evidence=evidence)
+            for value, (source, evidence) in sorted(found.items())
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _came_back_in_a_row(contact_ids: Iterable[int]) -> dict[int, int]:
+    if not (ids := list(contact_ids)):
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_A_ROW, [_SOFT, ids, SOFT_BOUNCES])
+        return dict(cursor.fetchall())
+
+
+def _count(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
+    """Count new facts where the mail was counted when it was sent. The account's rows last but for the senders'."""
+    by_campaign: dict[int, Counter[int]] = {}
+    by_domain: dict[tuple[int, date], Outcome] = {}
+    by_account: dict[tuple[int, date], Outcome] = {}
+    by_sender: dict[tuple[int, date], Outcome] = {}
+    for mail in mails:
+        if not (facts := new.get(mail.id)):
+            continue
+        by_campaign.setdefault(mail.campaign_id, Counter()).update(facts)
+        outcome = Outcome(int(_DELIVERED in facts), int(_BOUNCED in facts), int(_COMPLAINED in facts))
+        for counts, key in (
+            (by_domain, (mail.domain_id, mail.counted_on)),
+            (by_account, (mail.account_id, accounts.utc_day(mail.claimed_at))),
+            (by_sender, (mail.sender_id, mail.counted_on)),
+        ):
+            counts[key] = counts.get(key, NOTHING) + outcome
+    if by_campaign:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                _COUNT_CAMPAIGN,
+                [
+                    [campaign, *(facts[place] for place in range(len(_FACTS)))]
+                    for campaign, facts in sorted(by_campaign.items())
+                ],
+            )
+    senders.count_for_domains(by_domain)
+    accounts.count_outcomes(by_account, context.current_agency().pk)
+    senders.count_for_senders(by_sender)
+
+
+_CLASSES = list(BounceClass.values)
+_COLUMNS = [f"{fact.value}_at" for fact in _FACTS]
+# The account must be the one that the mail went through: an agency's own account says nothing of what others sent.
+_OF_MAIL = """
+senders_event e LEFT JOIN campaigns_message m
+  ON m.key = e.message AND m.status IN ('claimed', 'sent', 'unknown')
+  AND (e.account_id IS NULL OR e.account_id = m.account_id)
+"""
+_UNKNOWN = f"SELECT e.id FROM {_OF_MAIL} WHERE e.id = ANY(%s) AND e.message IS NOT NULL AND m.id IS NULL"  # noqa: S608 - of constants
+_FIRST = ", ".join(
+    f"min(e.at) FILTER (WHERE e.type = '{fact.value}' AND e.bounce_class <> '{BounceClass.OURS.value}')"
+    for fact in _FACTS
+)
+_TOLD = f"""
+SELECT m.id, m.status, m.account_id, m.sender_id, s.domain_id, m.campaign_id, m.contact_id, p.email, m.claimed_at,
+       m.counted_on, max(e.provider_id), max(e.source),
+       COALESCE((array_agg(e.bounce_class ORDER BY array_position(%s::text[], e.bounce_class::text))
+                 FILTER (WHERE e.type = 'bounced'))[1], ''),
+       (array_agg(e.detail ORDER BY array_position(%s::text[], e.bounce_class::text), e.id))[1],
+       {_FIRST}
+FROM {_OF_MAIL}
+JOIN senders_sender s ON s.id = m.sender_id
+JOIN campaigns_contact p ON p.id = m.contact_id
+WHERE e.id = ANY(%s)
+GROUP BY m.id, s.domain_id, p.email
+ORDER BY m.id
+"""  # noqa: S608 - of constants
+_TIMES = ", ".join("%s::timestamptz[]" for _ in _FACTS)
+_OPEN_FACTS = f"""
+INSERT INTO campaigns_messagefacts (message_id, bounce_class, {", ".join(_COLUMNS)})
+SELECT * FROM unnest(%s::bigint[], %s::text[], {_TIMES})
+ON CONFLICT DO NOTHING
+RETURNING message_id
+"""  # noqa: S608 - of constants
+_LOCK_FACTS = f"""
+SELECT message_id, {", ".join(f"{column} IS NOT NULL" for column in _COLUMNS)}
+FROM campaigns_messagefacts WHERE message_id = ANY(%s) ORDER BY message_id FOR UPDATE
+"""  # noqa: S608 - of constants
+_SET_FACTS = f"""
+UPDATE campaigns_messagefacts f
+SET {", ".join(f"{column} = COALESCE(f.{column}, n.{column})" for column in _COLUMNS)},
+    bounce_class = COALESCE((ARRAY(
+        SELECT one FROM unnest(ARRAY[f.bounce_class, n.bounce_class]) AS one
+        WHERE one = ANY(%s::text[]) ORDER BY array_position(%s::text[], one)
+    ))[1], '')
+FROM unnest(%s::bigint[], %s::text[], {_TIMES}) AS n (message_id, bounce_class, {", ".join(_COLUMNS)})
+WHERE f.message_id = n.message_id AND f.message_id = ANY(%s)
+"""  # noqa: S608 - of constants
+_IN_A_ROW = """
+SELECT m.contact_id, count(*)
+FROM campaigns_message m
+JOIN campaigns_messagefacts f ON f.message_id = m.id AND f.bounce_class = ANY(%s::text[])
+WHERE m.contact_id = ANY(%s) AND f.bounced_at > COALESCE((
+    SELECT max(d.delivered_at) FROM campaigns_message o JOIN campaigns_messagefacts d ON d.message_id = o.id
+    WHERE o.contact_id = m.contact_id AND d.bounced_at IS NULL
+), '-infinity')
+GROUP BY 1
+HAVING count(*) >= %s
+"""
+_COUNT_CAMPAIGN = f"""
+INSERT INTO campaigns_campaignoutcome AS o (campaign_id, {", ".join(fact.value for fact in _FACTS)})
+VALUES (%s, {", ".join("%s" for _ in _FACTS)})
+ON CONFLICT (campaign_id) DO UPDATE
+SET {", ".join(f"{fact.value} = o.{fact.value} + EXCLUDED.{fact.value}" for fact in _FACTS)}
+"""  # noqa: S608 - of constants
