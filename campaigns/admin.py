@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from campaigns import actions
 from campaigns.explain import explain
-from campaigns.forms import WHEN, CountryField, WeekdaysField
+from campaigns.forms import TRACKING, WHEN, CountryField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
 from providers.senders.admin import AccountFilter
 from tenants import sites
@@ -196,7 +196,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     inlines = (StepInline,)
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
-    settled = ("list", "traffic_class", "distribution", "shares", "overflow", *WHEN)
+    settled = ("list", "traffic_class", "distribution", "shares", "overflow", *WHEN, *TRACKING)
     shown = ("status", "mails", "created_at", "launched_at", "finished_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

@@ -32,6 +32,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "distribution",
             "shares",
             "overflow",
+            "track_opens",
+            "track_clicks",
             "created_at",
             "launched_at",
             "finished_at",
@@ -40,6 +42,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "status": {"help_text": "draft, running, paused, finished or cancelled."},
             "shares": {"help_text": "Percent of the mails by account name; empty unless `distribution` is shares."},
             "overflow": {"help_text": "Where mails go whose account is full: reroute or wait."},
+            "track_opens": {"help_text": "Whether its HTML has a pixel."},
+            "track_clicks": {"help_text": "Whether links of its HTML lead through the agency's own host."},
             "launched_at": {"help_text": "null while it is a draft."},
             "finished_at": {"help_text": "When it was finished or cancelled, else null."},
         }

@@ -21,8 +21,9 @@ from typing import Self
 from django.conf import settings
 
 from campaigns import lifecycle, outcomes, rendering
+from campaigns.envelopes import Envelopes
 from campaigns.lifecycle import Claimed
-from campaigns.models import Step, Suppression
+from campaigns.models import Suppression
 from campaigns.outcomes import Decision, Trouble, Verb
 from campaigns.reasons import Reason
 from providers.accounts import adapters, health, routing
@@ -190,7 +191,7 @@ class Delivery:
         self._idempotent = adapters.KINDS[account.kind].idempotent
         self._troubled = False
         self._closed = False
-        self._texts: dict[int, rendering.Texts | str] = {}
+        self._envelopes = Envelopes(agency)
         self._waiting: deque[Claimed] = deque()
         self._flying: dict[Future[list[Answer]], list[_Flight]] = {}
         self._sent: list[Claimed] = []
@@ -229,7 +230,7 @@ class Delivery:
 
     def _take(self, batch: Batch) -> None:
         self._troubled |= batch.troubled
-        self._texts |= _texts(batch.messages)
+        self._envelopes.prepare(batch.messages)
         self._waiting.extend(batch.messages)
 
     def _finish(self) -> int:
@@ -244,7 +245,7 @@ class Delivery:
         ready = []
         for message in messages:
             try:
-                ready.append(_Flight(message, _envelope(message, self._texts[message.step_id], self._agency)))
+                ready.append(_Flight(message, self._envelopes.of(message)))
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin([flight.message for flight in ready], now=self._clock())
@@ -359,35 +360,4 @@ def suppress_address(address: str, evidence: str) -> None:
     """Never write to this address again: a server said for good that it does not exist."""
     Suppression.objects.bulk_create(
         [Suppression(value=address.lower(), source=Suppression.Source.BOUNCE, evidence=evidence)], ignore_conflicts=True
-    )
-
-
-def _texts(batch: Sequence[Claimed]) -> dict[int, rendering.Texts | str]:
-    """The batch's steps, parsed; a step that does not parse any more is the text that says why."""
-    found: dict[int, rendering.Texts | str] = {}
-    for step in Step.objects.filter(pk__in={message.step_id for message in batch}):
-        try:
-            found[step.pk] = rendering.parse(step.subject, step.html, step.text)
-        except rendering.NotRenderedError as error:
-            found[step.pk] = str(error)
-    return found
-
-
-def _envelope(message: Claimed, texts: rendering.Texts | str, agency: Agency) -> Envelope:
-    if isinstance(texts, str):
-        raise rendering.NotRenderedError(texts)
-    rendered = rendering.render(texts, message.contact)
-    domain = message.sender_address.rsplit("@", 1)[1]
-    name = f"{message.contact['first_name']} {message.contact['last_name']}".strip()
-    return Envelope(
-        key=f"{agency.schema_name}/{message.key}/{message.account_id}",
-        sender=message.sender_address,
-        sender_name=message.sender_name,
-        recipient=message.contact["email"],
-        recipient_name=name,
-        subject=rendered.subject,
-        text=rendered.text,
-        html=rendered.html,
-        message_id=f"<{message.key}@{domain}>",
-        metadata={"agency": agency.schema_name, "message": str(message.key)},
     )

@@ -29,6 +29,7 @@ WHEN = (
     "new_contacts_per_day",
     "per_domain_per_day",
 )
+TRACKING = ("track_opens", "track_clicks")
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 
 
@@ -75,7 +76,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Campaign
-        fields = ("name", "list", "traffic_class", "distribution", "overflow", *WHEN)
+        fields = ("name", "list", "traffic_class", "distribution", "overflow", *WHEN, *TRACKING)
         widgets = {
             "distribution": forms.RadioSelect,
             "overflow": forms.RadioSelect,
@@ -102,6 +103,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
             (_("To whom"), "", ["name", "list"]),
             (_("The mail"), "", ["subject", "html", "text"]),
             (_("When"), "", [*WHEN]),
+            (_("What to count"), "", [*TRACKING]),
             (_("Delivery"), "", ["traffic_class", "overflow", "distribution"]),
             *([(_("Shares"), shares_hint, [*self._accounts])] if self._accounts else []),
         ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
-from campaigns import lifecycle, pace, planning, rendering
+from campaigns import lifecycle, pace, planning, rendering, suppressions
 from campaigns.models import Campaign, Step
 from campaigns.planning import PlanRefusedError, Share
 from providers.senders import routes
@@ -65,7 +65,7 @@ def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
     """What is wrong with the campaign's texts, one line each: parse errors, unknown variables, a failing sample."""
     if not steps:
         return [_("The campaign has no text: write its first mail.")]
-    known = {*rendering.FIELDS, *_attributes(campaign)}
+    known = {*rendering.FIELDS, rendering.UNSUBSCRIBE, *_attributes(campaign)}
     problems = []
     for step in steps:
         try:
@@ -115,15 +115,13 @@ def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
 
 
 # Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed.
-AUDIENCE = """
+AUDIENCE = f"""
 SELECT p.id, p.email, p.attributes
-FROM campaigns_subscription s JOIN campaigns_contact p ON p.id = s.contact_id
-WHERE s.list_id = %(list)s AND s.active
-  AND NOT EXISTS (
-      SELECT FROM campaigns_suppression x WHERE x.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
-  )
+FROM campaigns_subscription u JOIN campaigns_contact p ON p.id = u.contact_id
+WHERE u.list_id = %(list)s AND u.active
+  AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id")})
 ORDER BY p.id
-"""
+"""  # noqa: S608 - see suppressions
 _ENROLL = f"""
 INSERT INTO campaigns_enrollment (campaign_id, contact_id)
 SELECT %(campaign)s, a.id FROM ({AUDIENCE}) a

@@ -6,15 +6,15 @@
     claimed ─doubt→ unknown                          perhaps sent: it stays counted and is never sent again unasked
     unknown ─sent→ sent                              the worker was only slow
     claimed, unknown ─proved_sent→ sent              the provider, or the reader, has shown that it has the mail
-    scheduled, held ─cancel→ cancelled
+    scheduled, held ─cancel, cancel_for→ cancelled
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
 
 Locks are taken in one order: senders, domain days, messages, campaign days, recipient days, the account's ledger,
 sender days, sender hours. What gives mails back takes messages before domain days; that is safe because nobody who
-holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` waits for messages
-alone.
+holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` and `cancel_for`
+wait for messages alone.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from campaigns import caps
+from campaigns import caps, suppressions
 from campaigns.models import Campaign
 from campaigns.planning import Share
 from campaigns.reasons import Reason
@@ -220,7 +220,7 @@ def stop(messages: Sequence[Claimed]) -> None:
         return
     with connection.cursor() as cursor:
         ids = [message.id for message in messages]
-        cursor.execute(_MUST_NOT_GO, [Reason.CAMPAIGN_CANCELLED, Reason.SUPPRESSED, ids])
+        cursor.execute(_MUST_NOT_GO, [Reason.CAMPAIGN_CANCELLED, Reason.OPTED_OUT, Reason.SUPPRESSED, ids])
         forbidden = dict(cursor.fetchall())
     for reason in set(forbidden.values()):
         _return(
@@ -235,6 +235,14 @@ def cancel(campaign: Campaign) -> int:
     """Everything of this campaign that is not in a worker's hands will not be sent; return how much that is."""
     with connection.cursor() as cursor:
         cursor.execute(_CANCEL, [Reason.CAMPAIGN_CANCELLED, campaign.pk])
+        return int(cursor.rowcount)
+
+
+def cancel_for(contact_id: int, reason: Reason, *, list_id: int | None = None) -> int:
+    """Nothing more that waits for this contact will be sent, or nothing of this list's campaigns; return how much that
+    is. What a worker holds is refused by `begin`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CANCEL_FOR, {"reason": reason, "contact": contact_id, "list": list_id})
         return int(cursor.rowcount)
 
 
@@ -376,17 +384,15 @@ SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, c
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
-_BEGIN = """
+_BEGIN = f"""
 UPDATE campaigns_message m SET attempted_at = %s
 FROM unnest(%s::bigint[], %s::uuid[]) AS n (id, claim), campaigns_campaign c, campaigns_contact p,
      (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
-  AND NOT EXISTS (
-      SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
-  )
+  AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
 RETURNING m.id
-"""
+"""  # noqa: S608 - see suppressions
 _SENT = """
 UPDATE campaigns_message m
 SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,
@@ -444,21 +450,28 @@ RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at, gone.co
          THEN m.step_id = (SELECT id FROM campaigns_step WHERE campaign_id = c.id ORDER BY position LIMIT 1) END,
     CASE WHEN c.per_domain_per_day IS NOT NULL THEN (SELECT email FROM campaigns_contact WHERE id = m.contact_id) END
 """
-_MUST_NOT_GO = """
-SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s ELSE %s END
+_MUST_NOT_GO = f"""
+SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s WHEN 'opt_out' = ANY(s.sources) THEN %s ELSE %s END
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id
 JOIN campaigns_contact p ON p.id = m.contact_id
-WHERE m.id = ANY(%s) AND (
-    c.status = 'cancelled'
-    OR EXISTS (
-        SELECT FROM campaigns_suppression s WHERE s.value IN (lower(p.email), split_part(lower(p.email), '@', 2))
-    )
-)
-"""
+CROSS JOIN LATERAL (SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source")}) AS sources) s
+WHERE m.id = ANY(%s) AND (c.status = 'cancelled' OR s.sources <> '{{}}')
+"""  # noqa: S608 - see suppressions
 _CANCEL = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE campaign_id = %s AND status IN ('scheduled', 'held')
+"""
+_CANCEL_FOR = """
+UPDATE campaigns_message SET status = 'cancelled', reason = %(reason)s WHERE id IN (
+    SELECT m.id FROM campaigns_message m
+    WHERE m.contact_id = %(contact)s AND m.status IN ('scheduled', 'held') AND (
+        %(list)s::bigint IS NULL OR EXISTS (
+            SELECT FROM campaigns_campaign c WHERE c.id = m.campaign_id AND c.list_id = %(list)s
+        )
+    )
+    ORDER BY m.id FOR UPDATE
+)
 """
 _MOVE = """
 WITH chosen AS MATERIALIZED (

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import MD5, Lower, Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -173,7 +173,11 @@ class RejectedRow(AgencyRow):
 
 
 class Suppression(AgencyRow):
-    """An address or a whole domain that must not be mailed, with the evidence. Stored in small letters."""
+    """An address or a whole domain that must not be mailed, with the evidence. Stored in small letters.
+
+    With a `list`, only that list's campaigns must not. `in_force_at` is taken once it is committed: what was begun
+    before may have been on its way.
+    """
 
     class Source(models.TextChoices):
         BOUNCE = "bounce", _("Bounced")
@@ -181,16 +185,33 @@ class Suppression(AgencyRow):
         OPT_OUT = "opt_out", _("Opted out")
         MANUAL = "manual", _("Added by a person")
 
-    value = models.CharField(_("address or domain"), max_length=254, unique=True)
+    value = models.CharField(_("address or domain"), max_length=254)
+    list = models.ForeignKey(
+        ContactList,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("only for the list"),
+    )
     source = models.CharField(_("why"), max_length=20, choices=Source.choices)
     evidence = models.TextField(_("evidence"), blank=True)
+    message = models.ForeignKey(
+        "Message", on_delete=models.SET_NULL, null=True, related_name="+", editable=False, verbose_name=_("message")
+    )
+    remote_ip = models.GenericIPAddressField(_("asked from"), null=True, editable=False)
     created_at = models.DateTimeField(_("since"), db_default=Now())
+    in_force_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("suppression")
         verbose_name_plural = _("suppressions")
         constraints = [
-            models.CheckConstraint(condition=Q(value=Lower("value")), name="suppression_value_is_in_small_letters")
+            models.CheckConstraint(condition=Q(value=Lower("value")), name="suppression_value_is_in_small_letters"),
+            models.UniqueConstraint(fields=["value"], condition=Q(list=None), name="one_suppression_per_value"),
+            models.UniqueConstraint(
+                fields=["value", "list"], condition=Q(list__isnull=False), name="one_suppression_per_value_and_list"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -281,6 +302,12 @@ class Campaign(AgencyRow):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text=_("At most so many to the addresses of each domain, gmail.com too. Empty: no limit."),
+    )
+    track_opens = models.BooleanField(
+        _("count opens"), default=True, help_text=_("With an invisible picture in the HTML.")
+    )
+    track_clicks = models.BooleanField(
+        _("count clicks"), default=True, help_text=_("Links of the HTML lead through your own host.")
     )
     status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -373,6 +400,25 @@ class Step(AgencyRow):
 
     def __str__(self) -> str:
         return self.subject
+
+
+class Link(AgencyRow):
+    """A link in a step's HTML that is followed through us. Never changed: mails that were sent name it by its id.
+
+    What is Liquid in `url` is filled in for the contact who follows it.
+    """
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="links", verbose_name=_("step"))
+    url = models.TextField(_("address"))
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("link")
+        verbose_name_plural = _("links")
+        constraints = [models.UniqueConstraint("step", MD5("url"), name="one_link_per_step_and_address")]
+
+    def __str__(self) -> str:
+        return self.url
 
 
 class Enrollment(AgencyRow):

@@ -35,4 +35,5 @@ class Reason(models.TextChoices):
     NOT_RENDERED = "not_rendered", _("The text could not be made for this contact")
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
+    OPTED_OUT = "opted_out", _("The contact opted out")
     CAMPAIGN_CANCELLED = "campaign_cancelled", _("The campaign was cancelled")

@@ -104,15 +104,15 @@ class _Texts(Environment):
 class _Field(OutputNode):
     """An output of one of the contact's fields: the common case, at a fraction of Liquid's general way."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("name",)
 
     def __init__(self, token: Token, expression: Expression, name: str) -> None:
         super().__init__(token, expression)
-        self._name = name
+        self.name = name
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        value = context.globals.get(self._name)
-        if type(value) is str and value and self._name not in context.locals:
+        value = context.globals.get(self.name)
+        if type(value) is str and value and self.name not in context.locals:
             return buffer.write(escape(value) if context.autoescape else value)
         return super().render_to_output(context, buffer)
 
@@ -125,12 +125,16 @@ _raw = re.compile(r"\{%-?\s*(raw|doc)\b")
 _long_gap = re.compile(r"\s{200,}")
 _liquid = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _stand_in = re.compile("\ue000(\\d+)\ue001")
+_comment = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 Part = str | Promise
 # Put into words only where something is wrong with them.
 SUBJECT, PLAIN_TEXT = gettext_lazy("subject"), gettext_lazy("plain text")
 
 FIELDS = ("email", "first_name", "last_name", "company")
+# What the engine puts in: the reader's way out, and slots for a mail's own addresses.
+UNSUBSCRIBE = "unsubscribe_url"
+OURS = re.compile(rf"{UNSUBSCRIBE}|polza_\w+")
 
 
 class NotRenderedError(ValueError):
@@ -156,18 +160,34 @@ class Rendered:
 
 
 @lru_cache(maxsize=64)
-def parse(subject: str, html: str, text: str) -> Texts:
+def parse(subject: str, html: str, text: str, limit: int = MAX_SOURCE) -> Texts:
     """Parse a step's texts; a missing plain text is made from the HTML, tags of Liquid and all, once and not per mail.
 
-    Raises NotRenderedError that names the part and the line.
+    Raises NotRenderedError that names the part and the line. `limit` is in characters.
     """
+    for part, source in ((SUBJECT, subject), ("HTML", html), (PLAIN_TEXT, text)):
+        if len(source) > limit:
+            words = _("The %(part)s is longer than %(limit)d kB.")
+            raise NotRenderedError(words % {"part": part, "limit": limit // 1024})
     # The HTML before what is made from it: a fault is named where it was written.
     parsed = _parse(_html, html, "HTML") if html else None
     return Texts(
         _parse(_plain, subject, SUBJECT),
-        _parse(_plain, text or _text_of(html), PLAIN_TEXT),
+        _parse(_plain, text or text_of(html), PLAIN_TEXT),
         parsed,
     )
+
+
+def always_shows(source: str, name: str, *, html: bool) -> bool:
+    """Whether every mail of this text shows this field: under no condition, changed by no filter, in no comment."""
+    if name not in source:
+        return False
+    shown = _comment.sub("|", source) if html else source
+    try:
+        nodes = _parse(_html if html else _plain, shown, "HTML" if html else PLAIN_TEXT).nodes
+    except NotRenderedError:
+        return False
+    return any(isinstance(node, _Field) and node.name == name for node in nodes)
 
 
 def variables(texts: Texts) -> set[str]:
@@ -194,17 +214,38 @@ def fields(email: str, first_name: str, last_name: str, company: str, attributes
     return {**more, "email": email, "first_name": first_name, "last_name": last_name, "company": company}
 
 
-def _text_of(html: str) -> str:
+def fill_in(source: str, contact: Mapping[str, Any]) -> str:
+    """A short plain text with a contact's fields in it. Raises NotRenderedError."""
+    return _fill(_parse(_plain, source, PLAIN_TEXT), contact, PLAIN_TEXT)
+
+
+def text_of(html: str) -> str:
     """The HTML as plain text. Its Liquid is set aside meanwhile, so that nothing in it is taken for HTML."""
+    set_aside, pieces = set_liquid_aside(html)
+    text = get_text(set_aside, _flowing)
+    text = _long_gap.sub(lambda gap: "\n\n" if "\n" in gap[0] else " ", text)
+    return put_liquid_back(text, pieces).strip() + "\n"
+
+
+def set_liquid_aside(source: str) -> tuple[str, list[str]]:
+    """The text with a stand-in for each piece of Liquid, and the pieces."""
     pieces: list[str] = []
 
     def set_aside(match: re.Match[str]) -> str:
         pieces.append(match[0])
         return f"\ue000{len(pieces) - 1}\ue001"
 
-    text = get_text(_liquid.sub(set_aside, html), _flowing)
-    text = _long_gap.sub(lambda gap: "\n\n" if "\n" in gap[0] else " ", text)
-    return _stand_in.sub(lambda match: pieces[int(match[1])], text).strip() + "\n"
+    return _liquid.sub(set_aside, source.replace("\ue000", "\ufffd")), pieces
+
+
+def set_aside_in(text: str) -> list[int]:
+    """The numbers of the pieces whose stand-ins are in this text."""
+    return [int(number) for number in _stand_in.findall(text)]
+
+
+def put_liquid_back(text: str, pieces: list[str]) -> str:
+    """The text with its pieces of Liquid in their places again."""
+    return _stand_in.sub(lambda match: pieces[int(match[1])], text)
 
 
 def _hidden_only(style: str, element: HtmlElement) -> None:
@@ -233,10 +274,6 @@ _flowing = _flow()
 
 
 def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
-    if len(source) > MAX_SOURCE:
-        raise NotRenderedError(
-            _("The %(part)s is longer than %(limit)d kB.") % {"part": part, "limit": MAX_SOURCE // 1024}
-        )
     if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
         raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
     if found := _raw.search(source):
@@ -247,7 +284,8 @@ def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
         raise NotRenderedError(_("The %(part)s has 200 spaces or empty lines in a row: shorten them.") % {"part": part})
     try:
         template = environment.from_string(source)
-        unknown = sorted(set(template.analyze().filters) - environment.filters.keys())
+        analysis = template.analyze()
+        unknown = sorted(set(analysis.filters) - environment.filters.keys())
         has_range = any(isinstance(piece, RangeLiteral) for piece in _pieces(template))
     except (LiquidError, RecursionError) as error:
         raise NotRenderedError(
@@ -257,6 +295,10 @@ def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
         raise NotRenderedError(
             _("The %(part)s uses %(unknown)s, which is no filter. Known: %(known)s.")
             % {"part": part, "unknown": ", ".join(unknown), "known": ", ".join(sorted(environment.filters))}
+        )
+    if taken := next(filter(OURS.fullmatch, analysis.locals), None):
+        raise NotRenderedError(
+            _("The %(part)s gives “%(name)s” a value, but the engine does that.") % {"part": part, "name": taken}
         )
     if has_range:
         # To look something up in a long one takes for ever.

@@ -1,6 +1,7 @@
 from django.urls import path
 
-from campaigns import views
+from campaigns import readers, views
+from campaigns.envelopes import OPT_OUT_PATH
 
 app_name = "campaigns"
 urlpatterns = [
@@ -9,6 +10,7 @@ urlpatterns = [
     path("campaigns/<int:id>/", views.campaign_detail, name="detail"),
     path("campaigns/<int:id>/progress/", views.campaign_progress, name="progress"),
     path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
+    path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
     path("contacts/", views.contacts, name="contacts"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),
     path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),

@@ -27,6 +27,8 @@ ROLE = env.choice("POLZA_ROLE", "command", ("web", "worker", "command"))
 _keys = local_keys.ensure(VAR) if "SECRET_KEY" not in env or "SECRETS_KEYS" not in env else {}
 KEYS_ARE_LOCAL = bool(_keys)
 SECRET_KEY = env.text("SECRET_KEY", _keys.get("SECRET_KEY", ""))
+# Earlier keys, comma-separated: what they signed, such as opt-out links in mails already sent, still holds.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Comma-separated id:base64 keys of 32 bytes for secrets at rest; the first one encrypts, all decrypt.
 SECRETS_KEYS: list[str] = env.list("SECRETS_KEYS", default=[_keys["SECRETS_KEYS"]] if _keys else [])
 

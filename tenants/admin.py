@@ -58,7 +58,7 @@ class DomainInline(TabularInline):  # type: ignore[misc]
     """The host names of an agency."""
 
     model = Domain
-    fields = ("domain", "is_primary")
+    fields = ("domain", "is_primary", "tracks")
     extra = 0
     verbose_name_plural = _("host names")
 

@@ -2,7 +2,7 @@ import zoneinfo
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -93,6 +93,15 @@ class Agency(TenantMixin):  # type: ignore[misc]
         """The time zone in which this agency's sender days begin and end."""
         return zoneinfo.ZoneInfo(self.timezone)
 
+    def addresses(self) -> tuple[str, str]:
+        """Where a browser opens its site, and where pixels and links in its mails lead: there too, unless it has a
+        host for them."""
+        hosts = list(Domain.objects.filter(tenant=self).order_by("-is_primary", "pk"))
+        if not hosts:
+            raise ImproperlyConfigured(f"The agency {self.slug} has no host name.")
+        tracking = next((host for host in hosts if host.tracks), hosts[0])
+        return hosts[0].address, tracking.address
+
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Never drops a schema: an agency is switched off, dumped, and removed by hand after a grace time."""
         raise ValidationError(KEPT)
@@ -103,6 +112,11 @@ class Domain(DomainMixin):  # type: ignore[misc]
 
     domain = models.CharField(_("host name"), max_length=253, unique=True, db_index=True)
     is_primary = models.BooleanField(_("main"), default=True, db_index=True)
+    tracks = models.BooleanField(
+        _("for links in mails"),
+        default=False,
+        help_text=_("Pixels and links in the agency's mails lead here, and nothing else answers here."),
+    )
 
     class Meta:
         verbose_name = _("host name")

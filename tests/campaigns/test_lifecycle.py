@@ -190,7 +190,7 @@ def test_begin_lets_nothing_go_that_must_not(account: Account, alpha: Agency, ca
     assert row(stopped)["status"] == wanted
     assert row(stopped)["reason"] == {
         "cancel": Reason.CAMPAIGN_CANCELLED,
-        "address": Reason.SUPPRESSED,
+        "address": Reason.OPTED_OUT,
         "domain": Reason.SUPPRESSED,
     }.get(change, "")
     assert used() == all_at(1, others=OTHERS)

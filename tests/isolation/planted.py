@@ -18,6 +18,7 @@ from campaigns.models import (
     ContactList,
     Enrollment,
     Intake,
+    Link,
     Message,
     MessageFacts,
     RecipientDay,
@@ -70,6 +71,7 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)
         make(RecipientDay, campaign=campaign, domain=f"{MARK}.test", day=date(2026, 11, 24), allowed=50)
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
+        make(Link, step=step, url=f"https://{MARK}.example/offer")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
         planted["campaigns.campaignoutcome"] = CampaignOutcome.objects.create(campaign=campaign, bounced=1)
         message = make(

@@ -77,7 +77,7 @@ def as_django(envelope: Envelope, extra_headers: Mapping[str, str]) -> EmailMult
 def wire_address(address: str) -> str:
     """An address with its domain in ASCII (RFC 5890); the local part stays as it is."""
     local, _, domain = address.rpartition("@")
-    return address if domain.isascii() else f"{local}@{_ascii_domain(domain)}"
+    return address if domain.isascii() else f"{local}@{ascii_domain(domain)}"
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +121,10 @@ def _phrase(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _ascii_domain(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """A domain in ASCII (RFC 5890). Raises MessageRefused for one that has no such form."""
+    if domain.isascii():
+        return domain
     try:
         return idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:

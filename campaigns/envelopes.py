@@ -1,0 +1,186 @@
+"""A claimed message becomes an envelope: its texts, its links, its pixel, the way out, and the headers of all that.
+
+All that is the same for a step's mails is made once: a mail costs its tokens and the filling in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from urllib.parse import quote
+
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from campaigns import links, rendering, tokens
+from campaigns.lifecycle import Claimed
+from campaigns.models import Step
+from providers.accounts.adapters import mime
+from providers.accounts.envelope import Envelope
+from providers.accounts.models import TrafficClass
+from tenants.models import Agency
+
+OPT_OUT_PATH, TRACKING_PATH = "u/", "t/"
+_PIXEL = "polza_pixel"
+_FOOT = (
+    '<p style="margin:32px 0 0;font:12px/1.5 Arial,Helvetica,sans-serif;color:#6b7280">{words} '
+    '<a href="{{{{ unsubscribe_url }}}}" style="color:#6b7280;text-decoration:underline">{link}</a></p>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A step made ready: its texts with slots, and the headers that all its mails have."""
+
+    texts: rendering.Texts
+    links: tuple[tuple[str, int], ...]
+    pixel: bool
+    headers: dict[str, str]
+
+
+class Envelopes:
+    """Makes the envelopes of an agency's messages."""
+
+    def __init__(self, agency: Agency) -> None:
+        self._agency = agency
+        own, tracking = agency.addresses()
+        self._opt_out, self._tracking = own + OPT_OUT_PATH, tracking + TRACKING_PATH
+        self._opt_outs = tokens.Signer(agency.schema_name, tokens.OPT_OUT)
+        self._opens = tokens.Signer(agency.schema_name, tokens.OPEN)
+        self._clicks = tokens.Signer(agency.schema_name, tokens.CLICK)
+        self._host = own.partition("://")[2].partition("/")[0].partition(":")[0]
+        self._mails: dict[int, _Mail | str] = {}
+
+    def prepare(self, batch: Sequence[Claimed]) -> None:
+        """Make the steps of a batch ready, as they are now."""
+        steps = Step.objects.filter(pk__in={message.step_id for message in batch}).select_related("campaign")
+        self._mails |= {step.pk: _made(step, self._agency, self._host) for step in steps}
+
+    def of(self, message: Claimed) -> Envelope:
+        """The envelope of one message. Raises NotRenderedError and MessageRefused."""
+        mail = self._mails[message.step_id]
+        if isinstance(mail, str):
+            raise rendering.NotRenderedError(mail)
+        key, contact = message.key.bytes, message.contact
+        token = self._opt_outs.of(key)
+        filled = {**contact, rendering.UNSUBSCRIBE: self._opt_out + token}
+        for slot, number in mail.links:
+            filled[slot] = self._tracking + self._clicks.of_link(key, number)
+        if mail.pixel:
+            filled[_PIXEL] = f"{self._tracking}{self._opens.of(key)}.gif"
+        rendered = rendering.render(mail.texts, filled)
+        headers = mail.headers
+        if "List-Unsubscribe-Post" in headers:
+            mailto = _mailto(message.sender_address)
+            headers = {
+                **headers,
+                "List-Unsubscribe": f"<{self._opt_out}{token}>, <{mailto}?subject=unsubscribe%20{token}>",
+            }
+        return Envelope(
+            key=f"{self._agency.schema_name}/{message.key}/{message.account_id}",
+            sender=message.sender_address,
+            sender_name=message.sender_name,
+            recipient=contact["email"],
+            recipient_name=f"{contact['first_name']} {contact['last_name']}".strip(),
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
+            message_id=f"<{message.key}@{mime.ascii_domain(message.sender_address.rpartition('@')[2])}>",
+            headers=headers,
+            metadata={"agency": self._agency.schema_name, "message": str(message.key)},
+        )
+
+
+def _made(step: Step, agency: Agency, host: str) -> _Mail | str:
+    """The step made ready; what does not parse any more is the text that says why."""
+    campaign = step.campaign
+    try:
+        return _ready(
+            step.pk,
+            step.changed_at,
+            (step.subject, step.html, step.text),
+            agency.schema_name,
+            agency.slug,
+            agency.language,
+            host,
+            campaign.pk,
+            campaign.list_id,
+            campaign.traffic_class,
+            (campaign.track_opens, campaign.track_clicks),
+        )
+    except rendering.NotRenderedError as error:
+        return str(error)
+
+
+@lru_cache(maxsize=512)
+def _ready(
+    step_id: int,
+    changed_at: datetime,
+    sources: tuple[str, str, str],
+    schema: str,
+    slug: str,
+    language: str,
+    host: str,
+    campaign_id: int,
+    list_id: int,
+    traffic_class: str,
+    track: tuple[bool, bool],
+) -> _Mail:
+    """Remembered by all that it is made of. The time of the change tells a step from one of its number in another
+    life of the database, whose links are not there any more."""
+    subject, html, text = sources
+    opens, clicks = track
+    headers = {"Feedback-ID": f"c{campaign_id}:{slug}:{traffic_class.replace('_', '-')}:{_FEEDBACK_SENDER}"}
+    # A receipt or a password is not a mailing: its reader cannot leave, and mail programs must not offer it.
+    if traffic_class != TrafficClass.HIGH_PRIORITY:
+        headers["List-Id"] = f"<l{list_id}.{host}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        with translation.override(language):
+            html, text = with_way_out(html, text)
+    text = text or rendering.text_of(html)
+    slots: dict[str, int] = {}
+    if html and clicks:
+        found = links.find(html)
+        numbers = links.numbers_of(step_id, [href.url for href in found])
+        html = links.replace(html, found, numbers)
+        slots = {f"{links.SLOT}{number}": number for number in numbers.values()}
+    if html and opens:
+        html = _before_end(html, f'<img src="{{{{ {_PIXEL} }}}}" width="1" height="1" alt="" style="border:0">')
+    # With room for what was added to texts that were checked before.
+    return _Mail(
+        rendering.parse(subject, html, text, 2 * rendering.MAX_SOURCE),
+        tuple(slots.items()),
+        bool(html and opens),
+        headers,
+    )
+
+
+def with_way_out(html: str, text: str) -> tuple[str, str]:
+    """Both texts with a link to leave in every mail: the author's own, or a line at the end.
+
+    A missing plain text stays missing where the HTML that it is made from has the link.
+    """
+    words, link = _("Prefer not to hear from us?"), _("Unsubscribe")
+    if html and not rendering.always_shows(html, rendering.UNSUBSCRIBE, html=True):
+        foot = _FOOT.format(words=words, link=link)
+        # Where the author's own words would hide it, it goes where they cannot.
+        candidates = (_before_end(html, foot), html + foot, foot + html)
+        shows = (made for made in candidates if rendering.always_shows(made, rendering.UNSUBSCRIBE, html=True))
+        html = next(shows, candidates[-1])
+    text = text or rendering.text_of(html)
+    if not rendering.always_shows(text, rendering.UNSUBSCRIBE, html=False):
+        text = f"{text.rstrip()}\n\n{words}\n{link}: {{{{ {rendering.UNSUBSCRIBE} }}}}\n"
+    return html, text
+
+
+def _before_end(html: str, addition: str) -> str:
+    end = html.lower().rfind("</body")
+    return html[:end] + addition + html[end:] if end >= 0 else html + addition
+
+
+@lru_cache(maxsize=4096)
+def _mailto(address: str) -> str:
+    return "mailto:" + quote(mime.wire_address(address), safe="@")
+
+
+_FEEDBACK_SENDER = "polza"
