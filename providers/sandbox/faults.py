@@ -13,8 +13,11 @@ KINDS: dict[str, tuple[str, float | str | None]] = {
     "lost_answers": ("every how many accepted mails the answer is lost", 10.0),
     "refuse": ("pattern of the addresses that are refused, such as refused*", "refused*"),
     "timeout_after_acceptance": ("every how many accepted mails there is no answer", 1.0),
+    "cut_after_data": ("every how many mails the line is cut when all of it is there, and none of it is taken", 10.0),
+    "waves": ("how many requests get a 429, then a 503, then a 500, after ten times as many that pass", 10.0),
 }
-_WHOLE = ("lost_answers", "timeout_after_acceptance")
+_WHOLE = ("lost_answers", "timeout_after_acceptance", "cut_after_data", "waves")
+_WAVES = (*(200,) * 10, 429, 503, 500)
 
 
 class FaultError(ValueError):
@@ -84,11 +87,13 @@ class Script:
         self._accepted = 0
         self._second = 0
         self._passed = 0
+        self._asked = 0
+        self._given = 0
 
     def set(self, fault: Fault) -> None:
         """Switch a fault on; one of the same kind is replaced."""
         self.active[fault.kind] = fault
-        self._accepted = 0
+        self._accepted = self._asked = self._given = 0
 
     def clear(self) -> None:
         """Switch everything off."""
@@ -103,6 +108,22 @@ class Script:
         """Seconds before an answer."""
         fault = self.active.get("slow")
         return float(fault.value) if fault and fault.value else 0.0
+
+    def wave(self) -> int:
+        """The HTTP status that this request meets, 200 where it passes. Called once for each."""
+        fault = self.active.get("waves")
+        if fault is None:
+            return 200
+        self._asked += 1
+        return _WAVES[(self._asked - 1) // int(fault.value or 1) % len(_WAVES)]
+
+    def cuts(self) -> bool:
+        """Whether the line is cut now that all of a mail is there. Called once for each."""
+        fault = self.active.get("cut_after_data")
+        if fault is None:
+            return False
+        self._given += 1
+        return self._given % int(fault.value or 1) == 0
 
     def passes(self) -> bool:
         """Whether this second still has room for a mail, and take it."""

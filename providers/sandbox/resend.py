@@ -6,7 +6,7 @@ from email.utils import parseaddr
 from typing import Any
 from uuid import uuid4
 
-from providers.sandbox.faults import Script
+from providers.sandbox.faults import Answer, Script
 from providers.sandbox.http import Request, Response
 from providers.sandbox.tally import Delivery, Tally
 
@@ -53,7 +53,11 @@ class Resend:
         return _error(404, "not_found", "The requested endpoint does not exist.")
 
     def _send(self, request: Request, key: str) -> Response:
-        if not self._script.passes():
+        wave = self._script.wave()
+        if wave >= 500:
+            self._tally.troubles[f"resend {wave}"] += 1
+            return _error(wave, "internal_server_error", "An unexpected error occurred.")
+        if wave == 429 or not self._script.passes():
             answer = _error(429, "rate_limit_exceeded", "Too many requests. Please limit the number of requests.")
             answer.headers = {"retry-after": "1", "ratelimit-remaining": "0", "ratelimit-reset": "1"}
             return answer
@@ -81,6 +85,8 @@ class Resend:
         for mail in mails:
             if (problem := self._problem(mail)) is not None:
                 return problem
+        if self._script.cuts():
+            return Response(200, answer=Answer.LOST)
         ids = [{"id": self._deliver(mail, key)} for mail in mails]
         answer_body = {"data": ids} if batch else ids[0]
         if once is not None:

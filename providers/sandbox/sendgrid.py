@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from providers.sandbox.faults import Script
+from providers.sandbox.faults import Answer, Script
 from providers.sandbox.http import Request, Response
 from providers.sandbox.tally import Delivery, Tally
 
@@ -61,7 +61,11 @@ class SendGrid:
         return _error(404, "not found")
 
     def _send(self, request: Request, key: str) -> Response:
-        if not self._script.passes():
+        wave = self._script.wave()
+        if wave >= 500:
+            self._tally.troubles[f"sendgrid {wave}"] += 1
+            return _error(wave, "An unexpected error occurred.")
+        if wave == 429 or not self._script.passes():
             answer = _error(429, "too many requests")
             answer.headers = {
                 "Retry-After": "1",
@@ -75,6 +79,8 @@ class SendGrid:
             return _error(400, "Bad Request")
         if (problem := self._problem(mail)) is not None:
             return problem
+        if self._script.cuts():
+            return Response(202, answer=Answer.LOST)
         for personalization in mail["personalizations"]:
             headers = {
                 name.lower(): value

@@ -112,6 +112,10 @@ class SmtpProtocol(asyncio.Protocol):
         return True
 
     def _accept(self, content: bytes) -> None:
+        if self._script.cuts():
+            self._out.clear()
+            self.transport.abort()
+            return
         head = content[: content.find(b"\r\n\r\n") + 2]
         found_sender, found_id = _FROM.search(head), _MESSAGE_ID.search(head)
         for recipient in self._recipients:
@@ -171,7 +175,10 @@ class SmtpProtocol(asyncio.Protocol):
             self._say("501 5.5.4 MAIL FROM:<address>")
         elif self._sender is not None:
             self._say("503 5.5.1 a mail is being given already")
-        elif not self._script.passes():
+        elif (wave := self._script.wave()) >= 500:
+            self._tally.troubles[f"smtp {wave}"] += 1
+            self._say("451 4.3.0 local error in processing")
+        elif wave == 429 or not self._script.passes():
             self._say("451 4.7.1 rate exceeded, try again in 1 second")
         else:
             self._sender = path[1]

@@ -34,6 +34,7 @@ class Tally:
         self.recipients: Counter[str] = Counter()
         self.message_ids: Counter[tuple[str, str]] = Counter()
         self.requests: Counter[str] = Counter()
+        self.troubles: Counter[str] = Counter()
         self.latest: deque[Delivery] = deque(maxlen=self._kept)
 
     def record(self, delivery: Delivery) -> None:
@@ -52,12 +53,14 @@ class Tally:
 
         `duplicates`: deliveries beyond the first of each recipient, which is right for a campaign of one
         step. `repeated_message_ids`: beyond the first of each recipient and Message-ID, right for any.
-        `requests`: sends asked for, whatever the answer. `detail` adds the counts per sender and recipient.
+        `requests`: sends asked for, whatever the answer. `troubles`: scripted answers of 500 and more, by provider and
+        status. `detail` adds the counts per sender and recipient.
         """
         counts: dict[str, Any] = {
             "accepted": dict(self.providers),
             "accounts": dict(self.accounts),
             "requests": dict(self.requests),
+            "troubles": dict(self.troubles),
             "distinct_recipients": len(self.recipients),
             "duplicates": self.recipients.total() - len(self.recipients),
             "repeated_message_ids": self.message_ids.total() - len(self.message_ids),

@@ -153,6 +153,33 @@ class TestEveryProvider:
         assert type(failure(lambda: open_wire(provider).send(envelope()))) is Unsure
         assert sandbox.snapshot()["accepted"][provider] == 1
 
+    def test_a_line_cut_after_the_mail_is_in_doubt_and_took_nothing(
+        self, sandbox: Sandbox, open_wire: Open, envelope: Make, provider: str
+    ) -> None:
+        sandbox.script(f"{provider}=cut_after_data:2")
+        wire = open_wire(provider)
+        wire.send(envelope(1))
+        assert type(failure(lambda: wire.send(envelope(2)))) is Unsure
+        assert sandbox.snapshot()["accepted"][provider] == 1
+
+    def test_waves_of_refusals_come_and_go(
+        self, sandbox: Sandbox, open_wire: Open, envelope: Make, provider: str
+    ) -> None:
+        sandbox.script(f"{provider}=waves:1")
+        wire = open_wire(provider)
+        found = []
+        for number in range(14):
+            try:
+                wire.send(envelope(number))
+                found.append(None)
+            except DeliveryError as error:
+                found.append(type(error))
+        last = NotAccepted if provider == "smtp" else Unsure
+        assert found == [*[None] * 10, Throttled, NotAccepted, last, None]
+        counts = sandbox.snapshot()
+        assert counts["accepted"][provider] == 11
+        assert counts["troubles"] == {f"{provider} 503": 1, f"{provider} 500": 1}
+
     def test_a_mail_given_twice_is_seen_as_a_duplicate(
         self, sandbox: Sandbox, open_wire: Open, envelope: Make, provider: str
     ) -> None:
@@ -345,13 +372,16 @@ class TestFaults:
             "smtp=lost_answers:5",
             "resend=refuse:dead*",
             "smtp=timeout_after_acceptance:2",
+            "smtp=cut_after_data:3",
+            "sendgrid=waves:20",
         ],
     )
     def test_it_reads_and_writes_a_fault(self, text: str) -> None:
         assert str(faults.parse(text)) == text
 
     def test_each_has_a_default(self) -> None:
-        assert [faults.parse(f"smtp={kind}").value for kind in faults.KINDS] == [None, 0.2, 10, 10, "refused*", 1]
+        defaults = [None, 0.2, 10, 10, "refused*", 1, 10, 10]
+        assert [faults.parse(f"smtp={kind}").value for kind in faults.KINDS] == defaults
 
     @pytest.mark.parametrize(
         ("text", "told"),

@@ -1,0 +1,106 @@
+"""P1, P2, P3: whatever breaks while workers send, nobody gets a mail twice, none is lost, and the ledgers agree.
+
+Each fault is played small here and whole by `make chaos`.
+"""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from campaigns import delivery, dispatch
+from tests.chaos import scene, server
+from tests.chaos.scene import Fleet, Scene, finish, scaled, sent_at_least, shares
+
+pytestmark = pytest.mark.timeout(scene.PATIENCE + 120)
+DAY = 86_400
+WORKERS = 3
+
+
+def test_workers_are_killed_at_random(two_agencies: Scene, fleet: Fleet) -> None:
+    mails, kills = scaled(600, 20_000), scaled(6, 50)
+    two_agencies.launch(mails)
+    rng = random.Random(mails)
+    with fleet.working(WORKERS):
+        for count in shares(mails * 9 // 10, kills):
+            sent_at_least(two_agencies, fleet, count)
+            fleet.kill_one(rng)
+        finish(two_agencies, fleet)
+        assert two_agencies.findings(now=fleet.now(), doubted_most=kills * delivery.IN_FLIGHT) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "in_hand"),
+    [
+        # What was on the wire of each worker.
+        ("fast", delivery.IN_FLIGHT),
+        # A crash may lose marks, so what a worker had claimed is in doubt whole.
+        ("immediate", dispatch.BATCH),
+    ],
+)
+def test_postgresql_restarts_in_mid_send(two_agencies: Scene, fleet: Fleet, mode: str, in_hand: int) -> None:
+    mails, restarts = scaled(500, 6_000), scaled(1, 6)
+    two_agencies.launch(mails)
+    with fleet.working(WORKERS):
+        for count in shares(mails * 9 // 10, restarts):
+            sent_at_least(two_agencies, fleet, count)
+            server.restart(mode)
+        finish(two_agencies, fleet)
+        assert fleet.failures
+        assert two_agencies.findings(now=fleet.now(), doubted_most=restarts * WORKERS * in_hand) == []
+
+
+EVERY = 20
+
+
+@pytest.mark.parametrize(
+    ("fault", "providers"),
+    [
+        ("timeout_after_acceptance", ("resend", "sendgrid", "smtp")),
+        ("lost_answers", ("resend", "sendgrid", "smtp")),
+        # The server goes away after DATA: once with the mail and once without it, which looks the same from here.
+        ("cut_after_data", ("smtp",)),
+    ],
+)
+def test_answers_are_lost(two_agencies: Scene, fleet: Fleet, fault: str, providers: tuple[str, ...]) -> None:
+    two_agencies.script(*(f"{provider}={fault}:{EVERY}" for provider in providers))
+    two_agencies.launch(scaled(300, 5_000))
+    with fleet.working(WORKERS):
+        finish(two_agencies, fleet)
+        requests = two_agencies.counts()["requests"]
+        # Resend takes the same mail again and sends it once, so its doubts end at once.
+        most = sum(requests[provider] // EVERY for provider in providers if provider != "resend")
+        assert two_agencies.findings(now=fleet.now(), doubted_most=most) == []
+        assert most
+        assert two_agencies.statuses()["unknown"]
+
+
+def test_refusals_come_in_waves(two_agencies: Scene, fleet: Fleet) -> None:
+    wave = scaled(3, 20)
+    two_agencies.script(*(f"{provider}=waves:{wave}" for provider in two_agencies.accounts))
+    two_agencies.launch(scaled(240, 4_000))
+    with fleet.working(WORKERS):
+        finish(two_agencies, fleet, still=0.5)
+        troubles = two_agencies.counts()["troubles"]
+        # Only a 500 leaves a doubt; the mail server never does, for it refuses before it has the mail.
+        most = troubles["resend 500"] + troubles["sendgrid 500"]
+        assert two_agencies.findings(now=fleet.now(), doubted_most=most) == []
+        assert troubles["smtp 503"]
+
+
+@pytest.mark.parametrize("jumps", [(DAY, 0), (-DAY, 0), (DAY + 3_700, -DAY, 0)])
+def test_the_clock_jumps(two_agencies: Scene, fleet: Fleet, jumps: tuple[int, ...]) -> None:
+    mails = scaled(300, 4_000)
+    two_agencies.launch(mails)
+    with fleet.working(WORKERS):
+        arrived = 0
+        for jump in jumps:
+            arrived += mails // (len(jumps) + 1)
+            sent_at_least(two_agencies, fleet, arrived)
+            fleet.set_clock(jump)
+            if jump < 0:
+                # A day ago nothing was due yet.
+                fleet.set_clock(0)
+        finish(two_agencies, fleet)
+        # Nothing was on the wire for as long as a lease, whatever the clocks say.
+        assert two_agencies.findings(now=fleet.now() + timedelta(days=2)) == []
