@@ -15,7 +15,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 	--no-header --no-annotate -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench setup lint messages lock clean
+.PHONY: help demo run test chaos bench setup lint messages lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -32,6 +32,10 @@ run: ## set up, and run web and workers on this machine (ARGS=...)
 test: ## set up, and run the tests (ARGS="-k quota")
 	@$(call set_up,dev)
 	@$(VENV) -m pytest $(ARGS)
+
+chaos: ## set up, and play every fault at full scale: kills, restarts, lost answers, quota races (ARGS="-k restarts")
+	@$(call set_up,dev)
+	@CHAOS=full $(VENV) -m pytest tests/chaos $(ARGS)
 
 bench: ## set up, and measure (ARGS="--quick")
 	@$(call set_up,dev)

@@ -34,8 +34,8 @@ def test_workers_are_killed_at_random(two_agencies: Scene, fleet: Fleet) -> None
     [
         # What was on the wire of each worker.
         ("fast", delivery.IN_FLIGHT),
-        # A crash may lose marks, so what a worker had claimed is in doubt whole.
-        ("immediate", dispatch.BATCH),
+        # A crash may lose marks, so what a worker had claimed is in doubt whole: a batch on the wire and the next one.
+        ("immediate", 2 * dispatch.BATCH),
     ],
 )
 def test_postgresql_restarts_in_mid_send(two_agencies: Scene, fleet: Fleet, mode: str, in_hand: int) -> None:

@@ -35,7 +35,7 @@ def a_python_that(folder: Path, script: str) -> str:
 def test_it_lists_its_targets(copy: Path) -> None:
     shown = make(copy)
     assert shown.returncode == 0
-    assert {line.split()[1] for line in shown.stdout.splitlines()} >= {"demo", "test", "run", "setup"}
+    assert {line.split()[1] for line in shown.stdout.splitlines()} >= {"demo", "test", "chaos", "run", "setup"}
 
 
 def test_an_unknown_target_names_the_known_ones(copy: Path) -> None:
