@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
+from django.dispatch import receiver
 from django.utils import timezone
 
-from campaigns import control, dispatch, due, failover, lifecycle
+from campaigns import control, dispatch, due, failover, feedback, lifecycle
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
 from providers.accounts import checkup as accounts
+from providers.accounts import webhooks
 from providers.senders import ledger as senders
 from providers.senders import warming
 from tenants import context, jobs, visits
@@ -36,16 +39,32 @@ def drain(account_id: int) -> None:
 @job
 def tick() -> None:
     """Every minute: take back what dead workers held and ring for whatever is due, where there may be any of it."""
+    if webhooks.pending():
+        # Whoever was told of it may have been cut off.
+        jobs.enqueue(hear)
     visiting = {visit.agency: visit for visit in visits.due(now=timezone.now())}
 
     def look_after(agency: Agency) -> None:
         lifecycle.rescue(now=timezone.now())
+        feedback.look_again(now=timezone.now())
         control.cancel_strays()
         control.finish_done(now=timezone.now())
         found = ring()
         visits.done(visiting[agency], found.following, now=timezone.now())
 
     _in_each_agency("The minute's work", look_after, visiting)
+
+
+@job
+def hear() -> None:
+    """Act on what providers have posted."""
+    feedback.hear(now=timezone.now())
+
+
+@receiver(webhooks.arrived)
+def _ring_for_events(**_: Any) -> None:
+    with context.public():
+        jobs.enqueue(hear)
 
 
 @job
@@ -73,12 +92,13 @@ def audit() -> None:
 
 @job
 def warm() -> None:
-    """Every hour: judge the day before of domains that warm up, where it is over; forget hours that bind no more."""
+    """Every hour: judge the day before of domains that warm up, where it is over; forget what binds no more."""
 
     def look_after(agency: Agency) -> None:
         warming.advance(agency.zone, now=timezone.now())
         senders.purge(now=timezone.now())
 
+    webhooks.prune(now=timezone.now())
     _in_each_agency("The warmup of domains", look_after)
 
 

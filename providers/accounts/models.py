@@ -2,10 +2,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from providers.accounts.secrets import SecretsField
@@ -102,6 +104,9 @@ class Account(models.Model):
         validators=[MinValueValidator(Decimal("0"))],
     )
     enabled = models.BooleanField(_("in use"), default=True)
+    # Where its provider posts events: part of an address that nobody can guess.
+    webhook_key = models.UUIDField(db_default=RandomUUID(), unique=True, editable=False)
+    webhook_secrets = SecretsField(_("webhook secret"))
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -251,3 +256,58 @@ class AccountRate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id}: {self.next_at}"
+
+
+class WebhookPost(models.Model):
+    """What a provider posted, as it came, its signature checked. Written by `webhooks` alone, kept for two weeks.
+
+    `headers` are those that its events need. `digest` is of what makes it one of a kind, so that it is stored once.
+    """
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="+", db_index=False, verbose_name=_("account")
+    )
+    digest = models.UUIDField()
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField()
+    received_at = models.DateTimeField(_("received"), db_default=Now())
+    handled_at = models.DateTimeField(_("handled"), null=True)
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    trouble = models.CharField(_("trouble"), max_length=300, blank=True, db_default="")
+
+    class Meta:
+        verbose_name = _("webhook post")
+        verbose_name_plural = _("webhook posts")
+        constraints = [models.UniqueConstraint(fields=["account", "digest"], name="a_webhook_post_is_stored_once")]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(handled_at=None), name="webhook_posts_to_handle"),
+            models.Index(fields=["received_at"], name="webhook_posts_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.received_at}"
+
+
+class WebhookDay(models.Model):
+    """What came by webhook for an account on a UTC day: events, and posts that were refused or not understood."""
+
+    class Result(models.TextChoices):
+        EVENTS = "events", _("Events")
+        STRANGERS = "strangers", _("Events of mails that are not ours")
+        NO_SECRET = "no_secret", _("Refused: no secret is entered here")
+        BAD_SIGNATURE = "bad_signature", _("Refused: the signature is wrong")
+        TOO_OLD = "too_old", _("Refused: too old")
+        UNREADABLE = "unreadable", _("Not understood")
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="webhook_days")
+    day = models.DateField(_("day"))
+    result = models.CharField(_("result"), max_length=15, choices=Result.choices)
+    count = models.PositiveIntegerField(_("count"))
+
+    class Meta:
+        verbose_name = _("day of webhooks")
+        verbose_name_plural = _("days of webhooks")
+        constraints = [models.UniqueConstraint(fields=["account", "day", "result"], name="one_webhook_day_per_result")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.day} {self.result}: {self.count}"

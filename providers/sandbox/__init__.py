@@ -7,7 +7,9 @@ http       a small HTTP/1.1 server
 resend     Resend's interface as its clients see it, with its idempotency keys
 sendgrid   SendGrid's
 smtp       a mail server
-control    /_sandbox/: faults, counts, messages, reset
+population pure: what becomes of a mail, by whom it is to
+posting    signed webhooks of Resend and SendGrid, some twice, late or lost
+control    /_sandbox/: faults, counts, messages, events, webhooks, reset
 """
 
 HOST = "127.0.0.1"

@@ -12,6 +12,7 @@ KINDS: dict[str, tuple[str, float | str | None]] = {
     "throttle": ("mails a second that pass", 10.0),
     "lost_answers": ("every how many accepted mails the answer is lost", 10.0),
     "refuse": ("pattern of the addresses that are refused, such as refused*", "refused*"),
+    "silent": ("", None),
     "timeout_after_acceptance": ("every how many accepted mails there is no answer", 1.0),
     "cut_after_data": ("every how many mails the line is cut when all of it is there, and none of it is taken", 10.0),
     "waves": ("how many requests get a 429, then a 503, then a 500, after ten times as many that pass", 10.0),
@@ -102,6 +103,11 @@ class Script:
     @property
     def down(self) -> bool:
         return "down" in self.active
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is told of what becomes of mails."""
+        return "silent" in self.active
 
     @property
     def latency(self) -> float:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from providers.sandbox.faults import Answer, Script
 from providers.sandbox.http import Request, Response
+from providers.sandbox.posting import Poster
 from providers.sandbox.tally import Delivery, Tally
 
 # "Idempotency keys expire after 24 hours."
@@ -17,9 +18,10 @@ _KEYS_LIVE_SECONDS = 24 * 3600
 class Resend:
     """`keys`: which API keys are known, and what the account of each is called in the tally."""
 
-    def __init__(self, script: Script, tally: Tally, keys: Mapping[str, str]) -> None:
+    def __init__(self, script: Script, tally: Tally, keys: Mapping[str, str], poster: Poster) -> None:
         self._script = script
         self._tally = tally
+        self._poster = poster
         self._keys = keys
         self._seen: dict[tuple[str, str], tuple[float, bytes, Any]] = {}
 
@@ -117,6 +119,7 @@ class Resend:
 
     def _deliver(self, mail: dict[str, Any], key: str) -> str:
         headers = {name.lower(): value for name, value in (mail.get("headers") or {}).items()}
+        email_id = str(uuid4())
         for recipient in _listed(mail["to"]):
             self._tally.record(
                 Delivery(
@@ -128,7 +131,9 @@ class Resend:
                     content=mail,
                 )
             )
-        return str(uuid4())
+            if not self._script.silent:
+                self._poster.resend(parseaddr(recipient)[1], mail, email_id)
+        return email_id
 
 
 _HOW = "The email address needs to follow the `email@example.com` or `Name <email@example.com>` format."

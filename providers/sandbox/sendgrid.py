@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from providers.sandbox.faults import Answer, Script
 from providers.sandbox.http import Request, Response
+from providers.sandbox.posting import Poster
 from providers.sandbox.tally import Delivery, Tally
 
 _RESERVED_HEADERS = frozenset(
@@ -32,9 +33,10 @@ _RESERVED_HEADERS = frozenset(
 class SendGrid:
     """`keys`: which API keys are known, and what the account of each is called in the tally."""
 
-    def __init__(self, script: Script, tally: Tally, keys: Mapping[str, str]) -> None:
+    def __init__(self, script: Script, tally: Tally, keys: Mapping[str, str], poster: Poster) -> None:
         self._script = script
         self._tally = tally
+        self._poster = poster
         self._keys = keys
 
     def handle(self, request: Request) -> Response:
@@ -81,7 +83,9 @@ class SendGrid:
             return problem
         if self._script.cuts():
             return Response(202, answer=Answer.LOST)
+        message_id = uuid4().hex[:22]
         for personalization in mail["personalizations"]:
+            custom_args = {**mail.get("custom_args", {}), **personalization.get("custom_args", {})}
             headers = {
                 name.lower(): value
                 for name, value in {**mail.get("headers", {}), **personalization.get("headers", {})}.items()
@@ -97,7 +101,9 @@ class SendGrid:
                         content=mail,
                     )
                 )
-        return Response(202, headers={"X-Message-Id": uuid4().hex[:22]}, answer=self._script.answer())
+                if not self._script.silent:
+                    self._poster.sendgrid(recipient["email"], custom_args, message_id)
+        return Response(202, headers={"X-Message-Id": message_id}, answer=self._script.answer())
 
     def _problem(self, mail: Any) -> Response | None:
         if not isinstance(mail, dict):

@@ -8,6 +8,7 @@ from providers.sandbox import HOST, RESEND_KEY, SENDGRID_KEY, SMTP_PASSWORD, SMT
 from providers.sandbox.control import Control
 from providers.sandbox.faults import PROVIDERS, Fault, Script, parse
 from providers.sandbox.http import HttpProtocol, Request, Response
+from providers.sandbox.posting import Poster
 from providers.sandbox.resend import Resend
 from providers.sandbox.sendgrid import SendGrid
 from providers.sandbox.smtp import SmtpProtocol
@@ -40,9 +41,12 @@ class Sandbox:
         self.ports = {"http": http_port, "smtp": smtp_port}
         self._scripts = {provider: Script() for provider in PROVIDERS}
         self._tally = Tally()
-        self._resend = Resend(self._scripts["resend"], self._tally, resend_keys or {RESEND_KEY: "resend"})
-        self._sendgrid = SendGrid(self._scripts["sendgrid"], self._tally, sendgrid_keys or {SENDGRID_KEY: "sendgrid"})
-        self._control = Control(self._scripts, self._tally)
+        self._poster = Poster()
+        self._resend = Resend(self._scripts["resend"], self._tally, resend_keys or {RESEND_KEY: "resend"}, self._poster)
+        self._sendgrid = SendGrid(
+            self._scripts["sendgrid"], self._tally, sendgrid_keys or {SENDGRID_KEY: "sendgrid"}, self._poster
+        )
+        self._control = Control(self._scripts, self._tally, self._poster)
         self._users = {"": ("", "smtp"), **(smtp_users or {SMTP_USERNAME: (SMTP_PASSWORD, "smtp")})}
         self._connections: set[asyncio.Transport] = set()
         self._servers: list[asyncio.Server] = []
@@ -76,6 +80,7 @@ class Sandbox:
 
     def stop(self) -> None:
         """Cut all connections and end the thread; harmless twice."""
+        self._poster.stop()
         loop, self._loop = self._loop, None
         if loop is None or self._thread is None:
             return
@@ -102,9 +107,23 @@ class Sandbox:
         """The latest mails, see Tally.messages."""
         return self._in_loop(lambda: self._tally.messages(recipient))
 
+    def listen(self, **hooks: str) -> None:
+        """Post events of mails to these addresses, such as resend="http://localhost:8000/webhooks/…/"; none ends it."""
+        self._in_loop(lambda: self._poster.listen(hooks))
+
+    def events(self) -> dict[str, Any]:
+        """What became of mails, see Poster.snapshot."""
+        return self._in_loop(self._poster.snapshot)
+
+    def replay(self) -> None:
+        """Post the events that were lost."""
+        self._in_loop(self._poster.replay)
+
     def reset(self) -> None:
-        """Forget all mails, keys and faults."""
+        """Forget all mails, keys, faults and listeners."""
         self.heal()
+        self.listen()
+        self._in_loop(self._poster.reset)
         self._in_loop(self._tally.reset)
         self._in_loop(self._resend.reset)
 

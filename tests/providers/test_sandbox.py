@@ -380,7 +380,7 @@ class TestFaults:
         assert str(faults.parse(text)) == text
 
     def test_each_has_a_default(self) -> None:
-        defaults = [None, 0.2, 10, 10, "refused*", 1, 10, 10]
+        defaults = [None, 0.2, 10, 10, "refused*", None, 1, 10, 10]
         assert [faults.parse(f"smtp={kind}").value for kind in faults.KINDS] == defaults
 
     @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""Takes what providers post of the mails they took: checked, stored once as it came, answered; handled later.
+
+receive ─► signatures   is it from the account's provider?
+        ─► WebhookPost  durable before the answer; who posts is not kept waiting
+        ─► arrived      somebody should look
+take    ─► hearing      anymail's words become ours
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.dispatch import Signal
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from providers.accounts import signatures
+from providers.accounts.ledger import utc_day
+from providers.accounts.models import Account, WebhookDay, WebhookPost
+
+logger = logging.getLogger(__name__)
+
+KEPT = timedelta(days=14)
+DAYS_KEPT = timedelta(days=400)
+# A post that could not be handled so often is kept with its trouble, and looked at no more.
+ATTEMPTS = 3
+# Nobody else looks meanwhile: any constant of our own.
+_LOOKING = 7_302_199_003
+# Those that the events need.
+_HEADERS = ("svix-id",)
+
+# Sent when a post was stored and nobody has been told of an earlier one that still waits.
+arrived = Signal()
+
+
+@csrf_exempt
+@require_http_methods(["POST", "HEAD"])
+def receive(request: HttpRequest, key: UUID) -> HttpResponse:
+    """What a provider posts to an account's address. Whoever does not know the address learns nothing."""
+    account = Account.objects.filter(webhook_key=key).only("kind", "webhook_secrets").first()
+    if account is None or account.kind not in signatures.SECRETS:
+        raise Http404
+    if request.method == "HEAD":
+        return HttpResponse()
+    now = timezone.now()
+    try:
+        signatures.check(account.kind, account.webhook_secrets.get("secret", ""), request, now=now)
+    except signatures.PostRefused as refused:
+        count(account.pk, {refused.result: 1}, now=now)
+        if account.kind in signatures.BASIC and "Authorization" not in request.headers:
+            # Amazon SNS names user and password only when it is asked to.
+            return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="webhook"'})
+        return HttpResponse(status=400)
+    headers = {name: request.headers[name] for name in _HEADERS if name in request.headers}
+    if _store(account, headers, request.body):
+        arrived.send(sender="providers.accounts.webhooks")
+    return HttpResponse()
+
+
+def pending(*, after: int = 0) -> bool:
+    """Whether any post later than this one waits to be handled."""
+    return WebhookPost.objects.filter(handled_at=None, pk__gt=after).exists()
+
+
+@contextmanager
+def alone() -> Iterator[bool]:
+    """Whether nobody else handles posts; nobody does until this ends. Two would do the same work twice."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOOKING])
+        (mine,) = cursor.fetchone()
+        try:
+            yield mine
+        finally:
+            if mine:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOOKING])
+
+
+def take(limit: int, *, after: int = 0) -> list[WebhookPost]:
+    """The oldest posts later than this one that wait, with their accounts."""
+    waiting = WebhookPost.objects.filter(handled_at=None, pk__gt=after).select_related("account").order_by("pk")
+    return list(waiting[:limit])
+
+
+def handled(posts: Iterable[WebhookPost], *, now: datetime) -> None:
+    """These need no more looking at; what is wrong with one is in its `trouble`."""
+    fine, troubled = [], []
+    for post in posts:
+        post.handled_at = now
+        if post.trouble:
+            troubled.append(post)
+        else:
+            fine.append(post)
+    WebhookPost.objects.filter(pk__in=[post.pk for post in fine]).update(handled_at=now, trouble="")
+    WebhookPost.objects.bulk_update(troubled, ["handled_at", "trouble"])
+
+
+def failed(posts: Sequence[WebhookPost], trouble: str, *, now: datetime) -> None:
+    """These could not be handled: they are tried again, but not for ever."""
+    found = WebhookPost.objects.filter(pk__in=[post.pk for post in posts])
+    found.update(attempts=F("attempts") + 1, trouble=trouble[:300])
+    found.filter(attempts__gte=ATTEMPTS).update(handled_at=now)
+
+
+def count(
+    account_id: int, results: "Counter[WebhookDay.Result] | dict[WebhookDay.Result, int]", *, now: datetime
+) -> None:
+    """Add to what came for the account today."""
+    with connection.cursor() as cursor:
+        for result, number in sorted(results.items()):
+            if number:
+                cursor.execute(_COUNT, [account_id, utc_day(now), result.value, number])
+
+
+def prune(*, now: datetime) -> int:
+    """Forget posts that were handled and are old; return how many."""
+    WebhookDay.objects.filter(day__lt=utc_day(now - DAYS_KEPT)).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(_PRUNE, [now - KEPT])
+        return int(cursor.rowcount)
+
+
+def _store(account: Account, headers: dict[str, str], body: bytes) -> bool:
+    """Keep the post, once; return whether somebody should be told."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_STORE, [account.pk, _digest(account.kind, headers, body), json.dumps(headers), body])
+        stored = cursor.fetchone()
+    if stored is None:
+        return False
+    # After the commit: who handles the earlier one looks once more when it is done, and then sees this one.
+    with connection.cursor() as cursor:
+        cursor.execute(_FIRST, [stored[0]])
+        return bool(cursor.fetchone()[0])
+
+
+def _digest(kind: str, headers: dict[str, str], body: bytes) -> UUID:
+    """The same for a post that is repeated. Mailgun's is of its token alone, for it signs nothing else."""
+    one_of_a_kind = json.loads(body)["signature"]["token"].encode() if kind == "mailgun" else body
+    return UUID(
+        bytes=hashlib.blake2b(headers.get("svix-id", "").encode() + b"\n" + one_of_a_kind, digest_size=16).digest()
+    )
+
+
+_STORE = """
+INSERT INTO accounts_webhookpost (account_id, digest, headers, body) VALUES (%s, %s, %s::jsonb, %s)
+ON CONFLICT DO NOTHING RETURNING id
+"""
+_FIRST = "SELECT NOT EXISTS (SELECT FROM accounts_webhookpost WHERE handled_at IS NULL AND id < %s)"
+_COUNT = """
+INSERT INTO accounts_webhookday AS d (account_id, day, result, count) VALUES (%s, %s, %s, %s)
+ON CONFLICT (account_id, day, result) DO UPDATE SET count = d.count + EXCLUDED.count
+"""
+_PRUNE = """
+DELETE FROM accounts_webhookpost WHERE id IN (
+    SELECT id FROM accounts_webhookpost WHERE received_at < %s AND handled_at IS NOT NULL ORDER BY id LIMIT 50000
+)
+"""
