@@ -15,8 +15,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import takewhile
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 
@@ -59,6 +62,7 @@ CONFIRM_WITHIN = timedelta(seconds=5)
 
 Clock = Callable[[], datetime]
 Outcome = str | None | DeliveryError
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class Lines:
         usable = isinstance(wanted, int | float) and wanted >= 1
         default = CONNECTIONS.get(account.kind, CONNECTIONS_OVER_HTTP)
         self._most = int(min(IN_FLIGHT, wanted if usable else default))
+        # More than one: these go in one request, and one request at a time.
+        self.together = adapters.KINDS[account.kind].together
         self._pace: float | None = None
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=account.name)
 
@@ -99,6 +105,8 @@ class Lines:
     @property
     def handful(self) -> int:
         """How many mails one line gets at a time."""
+        if self.together > 1:
+            return self.together
         if self._pace is None:
             return 1
         return max(1, min(MOST_AT_ONCE, int(HANDFUL_SECONDS / self._pace)))
@@ -106,22 +114,32 @@ class Lines:
     @property
     def count(self) -> int:
         """How many lines are worth using at the account's pace."""
+        if self.together > 1:
+            return 1
         return min(self._most, 2 if self._pace is None else IN_FLIGHT // self.handful)
 
-    def send(self, envelopes: Sequence[Envelope]) -> "Future[list[Answer]]":
-        """Hand over a handful of mails in the background, one after the other.
+    def send(self, envelopes: Sequence[Envelope], key: str) -> "Future[list[Answer]]":
+        """Hand over a handful of mails in the background, one after the other or all in one request of that key.
 
         The result has an answer for each mail that was tried. It is shorter than the handful when the account itself
         refused or became slow, for then the rest was not tried.
         """
+        if self.together > 1 and len(envelopes) > 1:
+            return self._pool.submit(self._send_together, envelopes, key)
         return self._pool.submit(self._send, envelopes)
+
+    def _send_together(self, envelopes: Sequence[Envelope], key: str) -> list[Answer]:
+        found = self._tried(lambda wire: wire.send_together(envelopes, key))
+        ended = time.perf_counter()
+        outcomes = [found] * len(envelopes) if isinstance(found, DeliveryError) else found
+        return [Answer(outcome, ended) for outcome in outcomes]
 
     def _send(self, envelopes: Sequence[Envelope]) -> list[Answer]:
         found: list[Answer] = []
         began = time.perf_counter()
         for envelope in envelopes:
             started = time.perf_counter()
-            outcome = self._hand_over(envelope)
+            outcome = self._tried(partial(_hand_over, envelope=envelope))
             ended = time.perf_counter()
             taken = ended - started
             found.append(Answer(outcome, ended))
@@ -134,9 +152,9 @@ class Lines:
             self._pace = min(taken, self._pace * 1.05) if self._pace else taken
         return found
 
-    def _hand_over(self, envelope: Envelope) -> Outcome:
+    def _tried(self, hand_over: Callable[[adapters.Wire], Result]) -> Result | DeliveryError:
         try:
-            return self._wire().send(envelope)
+            return hand_over(self._wire())
         except DeliveryError as error:
             return error
         except AccountMisconfigured as error:
@@ -168,11 +186,13 @@ class Batch:
 
 @dataclass(slots=True)
 class _Flight:
-    """One mail on the wire. `confirmations`: how often the same bytes were sent again after a lost answer."""
+    """One mail on the wire. `confirmations`: how often the same bytes were sent again after a lost answer; `together`:
+    whether it is in a request with others."""
 
     message: Claimed
     envelope: Envelope
     confirmations: int = 0
+    together: bool = False
 
 
 class Delivery:
@@ -212,10 +232,7 @@ class Delivery:
                 following = False
             free = self._lines.count - len(self._flying)
             if self._waiting and free > 0:
-                # The pace may have changed since: what is in flight is counted in mails too.
-                in_flight = sum(len(flights) for flights in self._flying.values())
-                group = min(len(self._waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
-                self._launch([self._waiting.popleft() for _ in range(group)])
+                self._launch([self._waiting.popleft() for _ in range(self._group(free))])
             if following and self._flying and len(self._waiting) < IN_FLIGHT:
                 next_batch = more()
                 following = next_batch is not None
@@ -227,6 +244,17 @@ class Delivery:
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
                 self._settle(done)
         return total + self._finish()
+
+    def _group(self, free: int) -> int:
+        """How many of those that wait go now, `free` lines having nothing to do."""
+        if self._lines.together > 1:
+            # Of one claim: by that, the request can be found again.
+            claim = self._waiting[0].claim
+            same = takewhile(lambda message: message.claim == claim, self._waiting)
+            return min(sum(1 for _ in same), self._lines.together)
+        # The pace may have changed since: what is in flight is counted in mails too.
+        in_flight = sum(len(flights) for flights in self._flying.values())
+        return min(len(self._waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
 
     def _take(self, batch: Batch) -> None:
         self._troubled |= batch.troubled
@@ -248,7 +276,9 @@ class Delivery:
                 ready.append(_Flight(message, self._envelopes.of(message)))
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
-        cleared = lifecycle.begin([flight.message for flight in ready], now=self._clock())
+        cleared = lifecycle.begin(
+            [flight.message for flight in ready], now=self._clock(), together=self._lines.together > 1
+        )
         self._stopped += [flight.message for flight in ready if flight.message.id not in cleared]
         going = [flight for flight in ready if flight.message.id in cleared]
         size = self._lines.handful
@@ -256,15 +286,28 @@ class Delivery:
             self._fly(going[first : first + size])
 
     def _fly(self, flights: list[_Flight]) -> None:
-        self._flying[self._lines.send([flight.envelope for flight in flights])] = flights
+        key = together_key(self._agency, flights[0].message.claim, self._account.pk)
+        if self._lines.together > 1 and len(flights) > 1:
+            for flight in flights:
+                flight.together = True
+        self._flying[self._lines.send([flight.envelope for flight in flights], key)] = flights
 
     def _settle(self, done: "set[Future[list[Answer]]]") -> None:
         now = self._clock()
         answered: list[tuple[float, _Flight, Outcome]] = []
+        failed: list[tuple[float, list[_Flight], DeliveryError]] = []
         untried: list[Claimed] = []
         for future in done:
             flights = self._flying.pop(future)
             answers = future.result()
+            first = answers[0].outcome
+            if (
+                flights[0].together
+                and isinstance(first, DeliveryError)
+                and all(one.outcome is first for one in answers)
+            ):
+                failed.append((answers[0].at, flights, first))
+                continue
             answered += [(answer.at, flight, answer.outcome) for flight, answer in zip(flights, answers, strict=False)]
             untried += [flight.message for flight in flights[len(answers) :]]
         answered.sort(key=lambda one: one[0])
@@ -273,29 +316,36 @@ class Delivery:
         self._sent += [message for _, message, _ in taken]
         last_taken = taken[-1][0] if taken else 0.0
         # Refusals count in a row: one that a mail was taken after is over already.
-        self._troubled |= any(at < last_taken and isinstance(found, DeliveryError) for at, _, found in answered)
+        failed += [(at, [flight], found) for at, flight, found in answered if isinstance(found, DeliveryError)]
+        self._troubled |= any(at < last_taken for at, _, _ in failed)
         if taken and self._troubled:
             health.worked(self._account.pk, now=now)
             self._troubled = False
-        for at, flight, found in answered:
-            if isinstance(found, DeliveryError):
-                self._decide(flight, found, now, over=at < last_taken)
+        for at, flights, error in failed:
+            self._decide(flights, error, now, over=at < last_taken)
         lifecycle.release(untried)
 
-    def _decide(self, flight: _Flight, error: DeliveryError, now: datetime, *, over: bool) -> None:
+    def _decide(self, flights: list[_Flight], error: DeliveryError, now: datetime, *, over: bool) -> None:
+        """What becomes of a mail, or of all in a request that failed as a whole."""
+        # What is said of one mail in the answer to a whole request is the last word on it.
+        singled_out = flights[0].together and len(flights) == 1
         decision = outcomes.decide(
             error,
-            confirmations=flight.confirmations,
-            snoozes=flight.message.attempts,
-            idempotent=self._idempotent and now < self._until + CONFIRM_WITHIN,
+            confirmations=0 if singled_out else flights[0].confirmations,
+            snoozes=max(flight.message.attempts for flight in flights),
+            idempotent=self._idempotent and not singled_out and now < self._until + CONFIRM_WITHIN,
         )
         if decision.verb is Verb.CONFIRM:
-            flight.confirmations += 1
-            self._fly([flight])
+            for flight in flights:
+                flight.confirmations += 1
+            self._fly(flights)
             return
         if not (over and decision.trouble is Trouble.REFUSED):
-            self._report(decision.trouble, error, now)
-        self._apply(decision, flight.message, error, now)
+            # A whole request in doubt is reason enough not to risk another.
+            for _ in flights[: health.BREAKS_AFTER if decision.verb is Verb.DOUBT else 1]:
+                self._report(decision.trouble, error, now)
+        for flight in flights:
+            self._apply(decision, flight.message, error, now)
 
     def _apply(self, decision: Decision, message: Claimed, error: DeliveryError, now: datetime) -> None:
         match decision.verb:
@@ -347,6 +397,15 @@ class Delivery:
                 self._closed = True
             case _:
                 pass
+
+
+def together_key(agency: Agency, claim: UUID, account_id: int) -> str:
+    """The idempotency key of the request that carried what was claimed at once."""
+    return f"{agency.schema_name}/{claim}/{account_id}"
+
+
+def _hand_over(wire: adapters.Wire, *, envelope: Envelope) -> str | None:
+    return wire.send(envelope)
 
 
 def _concerns_account(outcome: Outcome) -> bool:

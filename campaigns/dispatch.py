@@ -22,7 +22,7 @@ from django.db import connection, transaction
 from campaigns import failover, gaps, lifecycle, paced, rendering
 from campaigns.delivery import Batch, Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
-from providers.accounts import health, rate
+from providers.accounts import adapters, health, rate
 from providers.accounts import ledger as accounts
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
@@ -221,6 +221,7 @@ class _Claims:
         self._account = account
         self._clock = clock
         self._until = until
+        self._together = adapters.KINDS[account.kind].together
         self._tried = 0
         self._not_before = 0.0
         self.out_of_time = False
@@ -254,15 +255,19 @@ class _Claims:
             if room < BATCH and self._tried >= room:
                 # It was closed or has just been opened: the next minute goes on, with more.
                 return None
-            limit, wait = rate.take(allotment.account, room if room == BATCH else room - self._tried)
-            if not limit:
+            limit = room if room == BATCH else room - self._tried
+            # Mails of one claim share requests, and it is requests that a provider counts.
+            limit = min(limit, self._together) if self._together > 1 else limit
+            requests, wait = rate.take(allotment.account, -(-limit // self._together))
+            if not requests:
                 self._not_before = time.monotonic() + wait
                 if not patient:
                     return Batch()
                 time.sleep(min(wait, (self._until - now).total_seconds()))
                 continue
+            limit = min(limit, requests * self._together)
             messages = claim_batch(self._agency, allotment, now=now, limit=limit, alone=patient)
-            rate.give_back(allotment.account, limit - len(messages))
+            rate.give_back(allotment.account, requests - -(-len(messages) // self._together))
             if messages:
                 self._tried += len(messages)
                 return Batch(messages, health.troubled(state))

@@ -111,8 +111,8 @@ def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, day: date,
         message.claim = claim
 
 
-def begin(messages: Sequence[Claimed], *, now: datetime) -> set[int]:
-    """Mark attempts before the wire is touched; return the ids of the messages that may go.
+def begin(messages: Sequence[Claimed], *, now: datetime, together: bool = False) -> set[int]:
+    """Mark attempts before the wire is touched; return the ids of the messages that may go, `together` in one request.
 
     One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
     The marks may be lost in a crash of PostgreSQL, so a crash since the claim puts a message in doubt anyway.
@@ -120,7 +120,14 @@ def begin(messages: Sequence[Claimed], *, now: datetime) -> set[int]:
     if not messages:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [now, [message.id for message in messages], [message.claim for message in messages]])
+        cursor.execute(
+            _BEGIN_TOGETHER if together else _BEGIN,
+            {
+                "now": now,
+                "ids": [message.id for message in messages],
+                "claims": [message.claim for message in messages],
+            },
+        )
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -384,15 +391,25 @@ SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, c
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
-_BEGIN = f"""
-UPDATE campaigns_message m SET attempted_at = %s
-FROM unnest(%s::bigint[], %s::uuid[]) AS n (id, claim), campaigns_campaign c, campaigns_contact p,
-     (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
+_MAY_GO = f"""
+FROM {{message}} unnest(%(ids)s::bigint[], %(claims)s::uuid[]) AS n (id, claim),
+     campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+"""
+_BEGIN = f"""
+UPDATE campaigns_message m SET attempted_at = %(now)s, together = 1
+{_MAY_GO.format(message="")}
 RETURNING m.id
-"""  # noqa: S608 - see suppressions
+"""  # noqa: S608 - of constants
+# How many they were says later whether all of the request can still be found.
+_BEGIN_TOGETHER = f"""
+WITH going AS MATERIALIZED (SELECT m.id {_MAY_GO.format(message="campaigns_message m,")} FOR UPDATE OF m)
+UPDATE campaigns_message m SET attempted_at = %(now)s, together = (SELECT count(*) FROM going)
+FROM going WHERE m.id = going.id
+RETURNING m.id
+"""  # noqa: S608 - of constants
 _SENT = """
 UPDATE campaigns_message m
 SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,

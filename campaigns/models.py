@@ -489,6 +489,8 @@ class Message(AgencyRow):
     # The time between two crashes of PostgreSQL in which it was claimed: an unsynced mark does not survive a crash.
     epoch = models.UUIDField(null=True)
     attempted_at = models.DateTimeField(_("last attempt"), null=True)
+    # How many mails of the same claim went in the request of that attempt.
+    together = models.PositiveSmallIntegerField(default=1, db_default=1)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, db_default=0)
     rescues = models.PositiveSmallIntegerField(default=0, db_default=0)
     refused_by = ArrayField(models.BigIntegerField(), default=list, db_default=[])

@@ -84,13 +84,17 @@ class Resend:
         mails = mails if batch else [mails]
         if not isinstance(mails, list) or not 1 <= len(mails) <= 100:
             return _error(422, "validation_error", "A batch has between 1 and 100 emails.")
-        for mail in mails:
-            if (problem := self._problem(mail)) is not None:
-                return problem
+        problems = {place: found for place, mail in enumerate(mails) if (found := self._problem(mail)) is not None}
+        permissive = batch and request.headers.get("x-batch-validation") == "permissive"
+        if problems and not permissive:
+            return problems[min(problems)]
         if self._script.cuts():
             return Response(200, answer=Answer.LOST)
-        ids = [{"id": self._deliver(mail, key)} for mail in mails]
+        ids = [{"id": self._deliver(mail, key)} for place, mail in enumerate(mails) if place not in problems]
         answer_body = {"data": ids} if batch else ids[0]
+        if permissive:
+            refused = [{"index": place, "message": found.body["message"]} for place, found in problems.items()]
+            answer_body = {"data": ids, "errors": refused}
         if once is not None:
             self._seen[key, once] = (time.monotonic(), request.body, answer_body)
         return Response(200, answer_body, answer=self._script.answer())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from campaigns import planning
+from providers.accounts import rate
 from tenants.models import Agency
 from tests.benchmarks import scene
 from tests.benchmarks.children import Sender, Sink, together
@@ -102,7 +103,8 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
     seconds = 5 if ground.quick else 20
     alpha = scene.agencies()[0]
     with Sink(per_second=5, http_delay=0.05) as sink:
-        scene.senders(alpha, scene.resend_account(port=sink.ports["http"]), 400)
+        account = scene.resend_account(port=sink.ports["http"], per_second=rate.USUAL["resend"])
+        scene.senders(alpha, account, 400)
         scene.people(alpha, 600 * seconds)
 
         def once() -> Values:

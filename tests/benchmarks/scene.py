@@ -1,6 +1,7 @@
 """What is measured on: accounts that lead to a sink, senders, people and queues, of both agencies or of one."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -40,13 +41,14 @@ def smtp_accounts(count: int, *, port: int, name: str = "smtp", **options: Any) 
     ]
 
 
-def resend_account(*, port: int, **options: Any) -> Account:
-    """One account at the sink's Resend, meant for bulk mail."""
+def resend_account(*, port: int, per_second: Decimal | None = None, **options: Any) -> Account:
+    """One account at the sink's Resend, meant for bulk mail; `per_second` is in requests."""
     return Account.objects.create(
         name="resend-1",
         kind="resend",
         credentials={"api_key": "re_bench"},
         options={"api_url": f"http://127.0.0.1:{port}/", **options},
+        per_second=per_second,
         traffic_classes=[TrafficClass.BULK],
         per_day=100_000_000,
         sender_limit=100_000,

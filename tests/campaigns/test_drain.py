@@ -12,6 +12,8 @@ from campaigns.due import Due
 from campaigns.models import Campaign, Contact, Enrollment, Message
 from campaigns.reasons import Reason
 from providers.accounts import health
+from providers.accounts.adapters.anymail import AnymailWire
+from providers.accounts.errors import Unsure
 from providers.accounts.models import Account, Allotment
 from providers.sandbox.service import Sandbox
 from providers.senders.models import Sender
@@ -355,3 +357,69 @@ def test_the_wires_and_threads_of_a_batch_that_breaks_are_closed(
         report = progress.progress(campaign, now=later)
         assert report.total == report.sent + sum(one.count for one in report.reasons)
     assert sandbox.snapshot()["duplicates"] == 0
+
+
+class TestOneRequestForMany:
+    """Resend takes up to a hundred mails in one request."""
+
+    @pytest.fixture
+    def resend(self, accounts: dict[str, Account]) -> Account:
+        return accounts["resend"]
+
+    def test_a_claim_is_a_request(self, alpha: Agency, resend: Account, sandbox: Sandbox) -> None:
+        with context.entered(alpha):
+            campaign = queue(dispatch.BATCH + 40, traffic_class="high_priority")
+            assert drain(resend).sent == dispatch.BATCH + 40
+            assert stage.statuses(campaign) == {"sent": dispatch.BATCH + 40}
+            assert set(campaign.messages.values_list("together", flat=True)) == {dispatch.BATCH, 40}
+            assert campaign.messages.exclude(provider_id="").distinct("provider_id").count() == dispatch.BATCH + 40
+        seen = sandbox.snapshot()
+        assert (seen["requests"]["resend"], seen["duplicates"]) == (2, 0)
+
+    def test_a_lost_answer_is_asked_for_again_as_a_whole(
+        self, alpha: Agency, resend: Account, sandbox: Sandbox
+    ) -> None:
+        """P1: under any other key or in any other company, every mail of it would go twice."""
+        sandbox.script("resend=lost_answers:1")
+        with context.entered(alpha):
+            campaign = queue(30, traffic_class="high_priority")
+            drain(resend)
+            assert stage.statuses(campaign) == {"sent": 30}
+        seen = sandbox.snapshot()
+        assert (seen["distinct_recipients"], seen["duplicates"]) == (30, 0)
+
+    def test_a_request_that_stays_in_doubt_closes_the_account(
+        self, alpha: Agency, resend: Account, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def cut(*_: object) -> None:
+            raise Unsure("cut")
+
+        monkeypatch.setattr(AnymailWire, "send_together", cut)
+        with context.entered(alpha):
+            campaign = queue(dispatch.BATCH * 3, traffic_class="high_priority")
+            drain(resend)
+            assert stage.statuses(campaign)["unknown"] == dispatch.BATCH
+            assert not health.of(resend.pk).open(NOON)
+        assert sandbox.snapshot()["duplicates"] == 0
+
+    def test_one_that_is_refused_does_not_hold_up_the_others(
+        self, alpha: Agency, resend: Account, sandbox: Sandbox
+    ) -> None:
+        with context.entered(alpha):
+            campaign = queue(10, traffic_class="high_priority")
+            sandbox.script("resend=refuse:a3")
+            drain(resend)
+            assert stage.statuses(campaign) == {"sent": 9, "failed": 1}
+            assert campaign.messages.get(status="failed").contact.email == "a3@people.example"
+
+    def test_a_request_that_is_refused_as_a_whole_goes_elsewhere_and_counts_once(
+        self, alpha: Agency, resend: Account, sandbox: Sandbox
+    ) -> None:
+        sandbox.script("resend=down")
+        with context.entered(alpha):
+            campaign = queue(10, traffic_class="high_priority")
+            result = drain(resend)
+            assert health.of(resend.pk).refusals == 1
+            assert stage.statuses(campaign) == {"scheduled": 10}
+            assert result.moved_to
+            assert not campaign.messages.filter(account=resend).exists()

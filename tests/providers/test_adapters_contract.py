@@ -1,5 +1,6 @@
 """What every kind of account promises, each against a far end that answers as the real one does."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -417,6 +418,37 @@ class TestResend:
     def test_a_key_that_was_seen_before_leaves_doubt(self, end: FarEnd, envelope: Make, name: str) -> None:
         end.server.answer = (409, {"statusCode": 409, "message": "Same key", "name": name}, {})
         assert type(failure(lambda: end.wire.send(envelope()))) is Unsure
+
+    def test_mails_together_are_one_request_with_one_key(self, end: FarEnd, envelope: Make) -> None:
+        end.server.answer = (
+            200,
+            {"data": [{"id": "r0"}, {"id": "r2"}], "errors": [{"index": 1, "message": "Bad"}]},
+            {},
+        )
+        mails = [envelope(number) for number in range(3)]
+        found = end.wire.send_together(mails, "alpha/claim/1")
+        assert (found[0], found[2]) == ("r0", "r2")
+        assert isinstance(found[1], MessageRefused | RecipientRefused)
+        (post,) = end.server.posts
+        assert post.path.endswith("/emails/batch")
+        assert post.headers["idempotency-key"] == "alpha/claim/1"
+        assert [mail.recipient in one["to"][0] for mail, one in zip(mails, post.json(), strict=True)] == [True] * 3
+        end.wire.send_together(mails, "alpha/claim/1")
+        assert end.server.posts[1].body == post.body
+
+    @pytest.mark.parametrize("answer", ["what?", {"data": [{"id": "r0"}]}, {"data": [], "errors": [{"index": 9}]}])
+    def test_a_yes_to_many_that_cannot_be_read_is_a_yes(self, end: FarEnd, envelope: Make, answer: object) -> None:
+        end.server.answer = (200, answer, {})
+        with contextlib.suppress(Unsure):
+            assert end.wire.send_together([envelope(1), envelope(2)], "alpha/claim/1") == [None, None]
+        assert len(end.server.posts) == 1
+
+    @pytest.mark.parametrize(("status", "kind"), [(429, Throttled), (503, NotAccepted), (500, Unsure), (409, Unsure)])
+    def test_what_is_wrong_with_a_whole_request_is_said_once(
+        self, end: FarEnd, envelope: Make, status: int, kind: type[DeliveryError]
+    ) -> None:
+        end.server.answer = (status, {"statusCode": status, "message": "no", "name": "x"}, {})
+        assert type(failure(lambda: end.wire.send_together([envelope(1), envelope(2)], "k"))) is kind
 
     def test_a_key_that_may_only_send_is_verified(self, end: FarEnd) -> None:
         end.server.answer = (

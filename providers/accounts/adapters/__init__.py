@@ -30,7 +30,8 @@ _NUMBERS = frozenset({"connections", "port", "mails_per_connection", "connection
 class KindOfAccount:
     """What an account of this kind needs: names of credentials it must and may have, and of its options.
 
-    `idempotent`: the provider sends an envelope once, however often it gets it within 24 hours.
+    `idempotent`: the provider sends an envelope once, however often it gets it within 24 hours. `together`: how many
+    mails it takes in one request.
     """
 
     label: str
@@ -38,6 +39,7 @@ class KindOfAccount:
     optional: tuple[str, ...]
     options: tuple[str, ...]
     idempotent: bool = False
+    together: int = 1
 
 
 KINDS: Mapping[str, KindOfAccount] = {
@@ -49,6 +51,7 @@ KINDS: Mapping[str, KindOfAccount] = {
             kind.optional,
             ("api_url", *kind.options, *anymail.DEFAULTS),
             idempotent=kind.idempotent,
+            together=kind.together,
         )
         for name, kind in anymail.HTTP_KINDS.items()
     },

@@ -1,8 +1,10 @@
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from providers.accounts.envelope import Envelope
+from providers.accounts.errors import DeliveryError
 
 
 class Wire(ABC):
@@ -14,6 +16,14 @@ class Wire(ABC):
 
         Raises DeliveryError and nothing else; on return the provider has taken the mail.
         """
+
+    def send_together(self, envelopes: Sequence[Envelope], key: str) -> list[str | DeliveryError | None]:
+        """Hand over several mails in one request, where the kind of account has `together`, in at most one attempt.
+
+        The same key and envelopes are delivered once within 24 hours. Each mail's result is the provider's id, or why
+        it alone was refused. Raises DeliveryError when it is about the request as a whole.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def verify(self) -> None:
