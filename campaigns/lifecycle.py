@@ -71,7 +71,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
     edges, first = [], 1
     for share in shares:
         if share.count:
-            edges.append((share.account_id, first, first + share.count - 1))
+            edges.append((share.account_id, first))
             first += share.count
     with connection.cursor() as cursor:
         cursor.execute(
@@ -83,7 +83,6 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
                 "priority": FIRST_MAIL,
                 "accounts": [edge[0] for edge in edges],
                 "firsts": [edge[1] for edge in edges],
-                "lasts": [edge[2] for edge in edges],
             },
         )
         return int(cursor.rowcount)
@@ -373,13 +372,13 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
 _SCHEDULE = """
 INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
     priority)
-SELECT %(campaign)s, %(step)s, e.id, e.contact_id, p.account_id, p.account_id, %(due)s, %(priority)s
+SELECT %(campaign)s, %(step)s, e.id, e.contact_id, e.account_id, e.account_id, %(due)s, %(priority)s
 FROM (
-    SELECT id, contact_id, row_number() OVER (ORDER BY id) AS number
+    SELECT id, contact_id, (%(accounts)s::bigint[])[
+        width_bucket(row_number() OVER (ORDER BY contact_id), %(firsts)s::bigint[])
+    ] AS account_id
     FROM campaigns_enrollment WHERE campaign_id = %(campaign)s
 ) e
-JOIN unnest(%(accounts)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS p (account_id, first, last)
-  ON e.number BETWEEN p.first AND p.last
 """
 # PostgreSQL empties this unlogged table whenever it crashes, so the time since then gets a new name.
 _OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"

@@ -44,7 +44,7 @@ def _audit(agency: Agency, now: datetime) -> Iterator[Finding]:
     with connection.cursor() as cursor:
         cursor.execute(_FINDINGS, {"late": now - LATE, "usable": usable})
         for campaign_id, problem, count in cursor.fetchall():
-            yield Finding(agency.slug, f"{campaign_id} “{names[campaign_id]}”", problem, count)
+            yield Finding(agency.slug, f"{campaign_id} “{names.get(campaign_id, '')}”", problem, count)
     for campaign in Campaign.objects.exclude(status=Campaign.Status.DRAFT).order_by("pk"):
         report = progress(campaign, now=now)
         told = report.sent + sum(one.count for one in report.reasons)
@@ -93,6 +93,27 @@ UNION ALL
 SELECT m.campaign_id, 'mails that wait for an account which the agency may not use', count(*)
 FROM campaigns_message m JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status IN ('running', 'paused')
 WHERE m.status = 'scheduled' AND m.account_id <> ALL(%(usable)s::bigint[])
+GROUP BY 1
+UNION ALL
+SELECT m.campaign_id, 'mails of a campaign, step, enrollment, contact, account or sender that is gone', count(*)
+FROM campaigns_message m
+LEFT JOIN campaigns_campaign c ON c.id = m.campaign_id
+LEFT JOIN campaigns_step s ON s.id = m.step_id
+LEFT JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+LEFT JOIN campaigns_contact p ON p.id = m.contact_id
+LEFT JOIN accounts_account planned ON planned.id = m.planned_id
+LEFT JOIN accounts_account a ON a.id = m.account_id
+LEFT JOIN senders_sender by ON by.id = m.sender_id
+WHERE c.id IS NULL OR s.id IS NULL OR e.id IS NULL OR p.id IS NULL OR planned.id IS NULL OR a.id IS NULL
+   OR (by.id IS NULL AND m.sender_id IS NOT NULL)
+GROUP BY 1
+UNION ALL
+SELECT e.campaign_id, 'enrollments of a campaign, contact or sender that is gone', count(*)
+FROM campaigns_enrollment e
+LEFT JOIN campaigns_campaign c ON c.id = e.campaign_id
+LEFT JOIN campaigns_contact p ON p.id = e.contact_id
+LEFT JOIN senders_sender by ON by.id = e.sender_id
+WHERE c.id IS NULL OR p.id IS NULL OR (by.id IS NULL AND e.sender_id IS NOT NULL)
 GROUP BY 1
 ORDER BY 1, 2
 """

@@ -422,11 +422,20 @@ class Link(AgencyRow):
 
 
 class Enrollment(AgencyRow):
-    """A contact in a campaign, once. From the first mail on `sender` is who writes to them."""
+    """A contact in a campaign, once. From the first mail on `sender` is who writes to them.
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="enrollments")
-    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="enrollments")
-    sender = models.ForeignKey(Sender, on_delete=models.SET_NULL, null=True, related_name="+")
+    Without foreign keys in the database, like Message.
+    """
+
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.CASCADE, related_name="enrollments", db_index=False, db_constraint=False
+    )
+    contact = models.ForeignKey(
+        Contact, on_delete=models.PROTECT, related_name="enrollments", db_index=False, db_constraint=False
+    )
+    sender = models.ForeignKey(
+        Sender, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, db_constraint=False
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -443,6 +452,10 @@ class Message(AgencyRow):
 
     `planned` is the account of the launch plan, `account` the one it goes through now. `key` names the mail to
     the outside world: Message-ID, idempotency key, metadata. `claim` fences a worker out whose lease is over.
+
+    Without foreign keys in the database, whose checks took longer than a launch of a million itself: a launch makes
+    rows from rows it has read, what a launch has read is not deleted (a trigger keeps the campaign and its steps;
+    contacts, senders and accounts are kept anyway), and `mail_audit` looks for what leads nowhere.
     """
 
     class Status(models.TextChoices):
@@ -456,21 +469,51 @@ class Message(AgencyRow):
 
     key = models.UUIDField(_("key"), default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
     campaign = models.ForeignKey(
-        Campaign, on_delete=models.PROTECT, related_name="messages", db_index=False, verbose_name=_("campaign")
+        Campaign,
+        on_delete=models.PROTECT,
+        related_name="messages",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("campaign"),
     )
     step = models.ForeignKey(
-        Step, on_delete=models.PROTECT, related_name="messages", db_index=False, verbose_name=_("step")
+        Step,
+        on_delete=models.PROTECT,
+        related_name="messages",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("step"),
     )
-    enrollment = models.ForeignKey(Enrollment, on_delete=models.PROTECT, related_name="messages", db_index=False)
-    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, related_name="messages", verbose_name=_("contact"))
+    enrollment = models.ForeignKey(
+        Enrollment, on_delete=models.PROTECT, related_name="messages", db_index=False, db_constraint=False
+    )
+    contact = models.ForeignKey(
+        Contact, on_delete=models.PROTECT, related_name="messages", db_constraint=False, verbose_name=_("contact")
+    )
     planned = models.ForeignKey(
-        Account, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("planned account")
+        Account,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("planned account"),
     )
     account = models.ForeignKey(
-        Account, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("account")
+        Account,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("account"),
     )
     sender = models.ForeignKey(
-        Sender, on_delete=models.PROTECT, null=True, related_name="messages", verbose_name=_("sender")
+        Sender,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="messages",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("sender"),
     )
     status = models.CharField(
         _("state"), max_length=10, choices=Status.choices, default=Status.SCHEDULED, db_default=Status.SCHEDULED
@@ -517,9 +560,14 @@ class Message(AgencyRow):
                 name="unsent_has_reason",
             ),
         ]
+        # Each costs every launch and every mail, so each has its readers: the key, evidence and events; the enrollment
+        # and step above, that one mail is not queued twice; the contact, its bounces in a row and the search for it.
         indexes = [
+            # Claims, and what is due.
             models.Index("account", "priority", "due_at", "id", condition=Q(status="scheduled"), name="message_queue"),
+            # What dead workers held.
             models.Index("lease_until", condition=Q(status="claimed"), name="message_leases"),
+            # A campaign in numbers, and whether it is finished.
             models.Index("campaign", "status", "account", name="message_campaign_status"),
         ]
 

@@ -85,10 +85,11 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         )
         rows = cursor.fetchall()
     report = Progress(updated_at=now)
-    accounts: dict[int, AccountProgress] = {
-        account.pk: AccountProgress(account.pk, account.name, account.get_kind_display())
-        for account in Account.objects.filter(pk__in={pk for row in rows for pk in row[1:3]})
-    }
+    # The database does not keep an account from being gone; its mails are told all the same.
+    ids = {pk for row in rows for pk in row[1:3]}
+    accounts = {pk: AccountProgress(pk, f"#{pk}", "") for pk in ids}
+    for account in Account.objects.filter(pk__in=ids):
+        accounts[account.pk] = AccountProgress(account.pk, account.name, account.get_kind_display())
     reasons: Counter[str] = Counter()
     clears: dict[str, datetime | None] = {}
     lately = 0
