@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0004_outcomes'),
-        ('campaigns', '0010_optout'),
+        ('campaigns', '0011_together'),
         ('senders', '0005_events'),
     ]
 
