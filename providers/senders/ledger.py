@@ -239,37 +239,47 @@ _LAST_HOURS = """
 SELECT sender_id, sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
 FROM senders_senderhour WHERE hour >= %(since)s GROUP BY sender_id
 """
+_HOURS_OF = """
+SELECT sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
+FROM senders_senderhour WHERE sender_id = {sender} AND hour >= %(since)s
+"""
+_DOMAIN_HAS_ROOM = f"""NOT EXISTS (
+    SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %(day)s AND e.used >= {_DOMAIN_LIMIT}
+)"""
 _WITH_ROOM = f"""
 FROM senders_sender s
 JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
 JOIN senders_senderdomain g ON g.id = s.domain_id
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
 LEFT JOIN ({_LAST_HOURS}) w ON w.sender_id = s.id
-WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT}
-  AND NOT EXISTS (
-      SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %(day)s AND e.used >= {_DOMAIN_LIMIT}
-  )
+WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
 """
-# By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation.
+# By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation. The hours
+# are summed up one sender after the other until there are enough, not for all: a day of all of them is a long list.
 _LOCK_SENDERS = f"""
-SELECT s.id, s.domain_id, s.address, s.name, {_SENDER_LIMIT}, {_HOUR_LIMIT}, s.used_at, s.free_at
-{_WITH_ROOM}
-  AND COALESCE(w.this_hour, 0) < {_HOUR_LIMIT}
-  AND (s.free_at IS NULL OR s.free_at <= %(now)s)
-  AND (%(among)s::bigint[] IS NULL OR s.id = ANY(%(among)s::bigint[]))
-ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
+SELECT c.id, c.domain_id, c.address, c.name, c.per_day, c.per_hour, c.used_at, c.free_at FROM (
+    SELECT s.id, s.domain_id, s.address, s.name, s.used_at, s.free_at,
+           {_SENDER_LIMIT} AS per_day, {_HOUR_LIMIT} AS per_hour
+    FROM senders_sender s
+    JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
+    JOIN senders_senderdomain g ON g.id = s.domain_id
+    LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+    WHERE s.active AND COALESCE(d.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
+      AND (s.free_at IS NULL OR s.free_at <= %(now)s)
+      AND (%(among)s::bigint[] IS NULL OR s.id = ANY(%(among)s::bigint[]))
+    ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
+    FOR UPDATE OF s SKIP LOCKED
+) c
+LEFT JOIN LATERAL ({_HOURS_OF.format(sender="c.id")}) w ON true
+WHERE COALESCE(w.used, 0) < c.per_day AND COALESCE(w.this_hour, 0) < c.per_hour
 LIMIT %(limit)s
-FOR UPDATE OF s SKIP LOCKED
-"""
-_SENDERS_USED = """
+"""  # noqa: S608 - of constants
+_SENDERS_USED = f"""
 SELECT s.id, GREATEST(d.used, w.used, 0), COALESCE(w.this_hour, 0)
 FROM unnest(%(senders)s::bigint[]) AS s (id)
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
-LEFT JOIN LATERAL (
-    SELECT sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
-    FROM senders_senderhour WHERE sender_id = s.id AND hour >= %(since)s
-) w ON true
-"""
+LEFT JOIN LATERAL ({_HOURS_OF.format(sender="s.id")}) w ON true
+"""  # noqa: S608 - of constants
 _RESTED = f"""
 SELECT GREATEST(gap, hour) AS until, hour > gap FROM (
     SELECT COALESCE(
