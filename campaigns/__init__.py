@@ -10,9 +10,16 @@ caps         what a campaign itself allows a day
 due          where mails are due now, and when the next are
 dispatch     claim + quota, then                                     ← jobs say only "agency A, account P"
 delivery     a claimed batch on the wire: render, mark, send, settle
-rendering    a contact and a step become an envelope
+rendering    texts are filled in for a contact
+links        the links of a text, which readers follow through us
+tokens       signed names of a mail, for its way out, its pixel and its links
+envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
 outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates
+suppressions who must not be mailed: the one definition for all who ask
+optout       a reader leaves                                         → suppressions, cancelled messages
+tracking     pixels and links, answered before Django                → events
+verdicts     pure: was it a person or a program
 feedback     events become facts on messages, suppressions, outcomes
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
@@ -23,5 +30,5 @@ actions      what a person may do with a campaign now, for every edge
 audit        replays the messages against every ledger
 mail_audit   proves that no mail is lost or stuck
 access       one door to each object: what a user may see
-admin, views, api, jobs   the edges: parse, call one verb, answer
+admin, views, readers, api, jobs   the edges: parse, call one verb, answer; readers are those of the mails
 """

@@ -1,8 +1,9 @@
 """Turns events into facts on messages, suppressions and outcomes. The only writer of MessageFacts and CampaignOutcome.
 
 hear   ─► record    what providers posted, agency by agency
-record ─► store     each event once
+record ─► store     each event once; `keep` does only this, in one statement, and `act` the rest later
        ─► facts     a time each, set once
+       ─► readers   opens and clicks by people, by machines, and unclear ones
        ─► proved    what was in doubt was sent
        ─► suppress  whose address is dead, who complained or opted out
        ─► count     in the rows that counted the mail when it was sent; their locks last, for claims wait for them
@@ -13,18 +14,18 @@ All of a batch goes in a handful of statements, and none of them touches the que
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import lifecycle, optout
+from campaigns import lifecycle, optout, verdicts
 from campaigns.models import Message, Suppression
 from providers.accounts import hearing, webhooks
 from providers.accounts import ledger as accounts
-from providers.accounts.events import NOTHING, BounceClass, EventType, Heard, Outcome
+from providers.accounts.events import NOTHING, BounceClass, EventType, Heard, Outcome, Reader
 from providers.accounts.models import WebhookDay, WebhookPost
 from providers.senders import events
 from providers.senders import ledger as senders
@@ -46,8 +47,16 @@ _FACTS = (
     EventType.COMPLAINED,
     EventType.UNSUBSCRIBED,
 )
-_DELIVERED, _BOUNCED, _COMPLAINED, _UNSUBSCRIBED = (
-    _FACTS.index(one) for one in (EventType.DELIVERED, EventType.BOUNCED, EventType.COMPLAINED, EventType.UNSUBSCRIBED)
+_DELIVERED, _OPENED, _CLICKED, _BOUNCED, _COMPLAINED, _UNSUBSCRIBED = (
+    _FACTS.index(one)
+    for one in (
+        EventType.DELIVERED,
+        EventType.OPENED,
+        EventType.CLICKED,
+        EventType.BOUNCED,
+        EventType.COMPLAINED,
+        EventType.UNSUBSCRIBED,
+    )
 )
 _AT_ONCE = 5_000
 _POSTS = 200
@@ -159,6 +168,34 @@ def record(heard: Iterable[Heard], *, now: datetime) -> int:
     return new
 
 
+def keep(heard: Sequence[Heard]) -> list[int]:
+    """Store these events of the agency entered now, durably and quickly; return the ids of those that are new.
+
+    What they ask for is done by `act`, or else by `look_again`.
+    """
+    return events.store(heard, waits=True)
+
+
+def act(ids: Sequence[int], *, now: datetime) -> None:
+    """Do what kept events ask for. Harmless when repeated."""
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        with transaction.atomic():
+            unknown = set(_act(some, now=now))
+            events.settle([one for one in some if one not in unknown])
+
+
+def opted_out(
+    message: Message, *, this_list: bool, how: str, clock: Callable[[], datetime], remote_ip: str | None = None
+) -> None:
+    """A reader leaves, see `optout.leave`; it is a fact of the mail that brought them."""
+    optout.leave(message, this_list=this_list, how=how, clock=clock, remote_ip=remote_ip)
+    now = clock()
+    scope = "list" if this_list else "everything"
+    heard = Heard(optout.SOURCE, f"{message.key.hex}.{scope}", EventType.UNSUBSCRIBED, now, now, message.key, detail=how)
+    record([heard], now=now)
+
+
 def look_again(*, now: datetime) -> None:
     """Act on events whose mail has become known since; forget those that have waited too long."""
     if waiting := events.waiting(_AT_ONCE):
@@ -179,6 +216,7 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
         mails = [_Mail(*(*row[:14], row[14:])) for row in cursor.fetchall()]
     new = _set_facts([mail for mail in mails if any(mail.times)])
     doubted = [mail for mail in mails if mail.status != Message.Status.SENT]
+    _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
     _suppress(mails, new, now)
     _count(mails, new)
@@ -210,6 +248,21 @@ def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
     }
 
 
+def _set_readers(message_ids: Sequence[int]) -> None:
+    """Judge by time who opened these mails and followed their links, and say so in their facts, which are locked."""
+    if not message_ids:
+        return
+    ids = list(message_ids)
+    with connection.cursor() as cursor:
+        for haste in verdicts.HASTE:
+            no_better = READERS[READERS.index(haste.reader) :]
+            hasty: list[Any] = [haste.reader, ids, haste.type, no_better, haste.within]
+            cursor.execute(_HASTY, hasty)
+        together: list[Any] = [Reader.MACHINE, ids, -verdicts.TOGETHER, verdicts.TOGETHER]
+        cursor.execute(_TOGETHER, together)
+        cursor.execute(_SET_READERS, [READERS, READERS, ids])
+
+
 def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]], now: datetime) -> None:
     found: dict[str, tuple[str, str]] = {}
     soft: dict[int, _Mail] = {}
@@ -222,7 +275,7 @@ def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]], now: datetime
             soft[mail.contact_id] = mail
         if mail.times[_COMPLAINED]:
             found[value] = (Suppression.Source.COMPLAINT, told)
-        if mail.times[_UNSUBSCRIBED]:
+        if mail.times[_UNSUBSCRIBED] and mail.source != optout.SOURCE:
             message = Message.objects.select_related("contact", "campaign").get(pk=mail.id)
             optout.leave(message, this_list=False, how=f"unsubscribed at {mail.source}", clock=lambda: now)
     for contact_id, count in _came_back_in_a_row(soft).items():
@@ -278,6 +331,7 @@ def _count(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
 
 
 _CLASSES = list(BounceClass.values)
+READERS = list(Reader.values)
 _COLUMNS = [f"{fact.value}_at" for fact in _FACTS]
 # The account must be the one that the mail went through: an agency's own account says nothing of what others sent.
 _OF_MAIL = """
@@ -325,6 +379,34 @@ SET {", ".join(f"{column} = COALESCE(f.{column}, n.{column})" for column in _COL
 FROM unnest(%s::bigint[], %s::text[], {_TIMES}) AS n (message_id, bounce_class, {", ".join(_COLUMNS)})
 WHERE f.message_id = n.message_id AND f.message_id = ANY(%s)
 """  # noqa: S608 - of constants
+_HASTY = """
+UPDATE senders_event e SET reader = %s
+FROM campaigns_message m
+WHERE m.id = ANY(%s) AND e.message = m.key AND e.type = %s AND e.reader <> ALL(%s::text[]) AND e.at < m.sent_at + %s
+"""
+# What the source calls a click begins with the number of its link.
+_TOGETHER = """
+UPDATE senders_event e SET reader = %s
+FROM campaigns_message m, senders_event o
+WHERE m.id = ANY(%s) AND e.message = m.key AND o.message = m.key
+  AND e.type = 'clicked' AND o.type = 'clicked' AND e.source = 'tracking' AND o.source = 'tracking'
+  AND e.reader <> 'machine' AND split_part(e.raw_id, '.', 1) <> split_part(o.raw_id, '.', 1)
+  AND e.at - o.at BETWEEN %s AND %s
+"""
+_SET_READERS = """
+UPDATE campaigns_messagefacts f SET opened_by = COALESCE(n.opened_by, ''), clicked_by = COALESCE(n.clicked_by, '')
+FROM (
+    SELECT m.id,
+           (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
+            FILTER (WHERE e.type = 'opened'))[1],
+           (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
+            FILTER (WHERE e.type = 'clicked'))[1]
+    FROM campaigns_message m JOIN senders_event e ON e.message = m.key
+    WHERE m.id = ANY(%s) AND e.type IN ('opened', 'clicked')
+    GROUP BY m.id
+) AS n (id, opened_by, clicked_by)
+WHERE f.message_id = n.id
+"""
 _IN_A_ROW = """
 SELECT m.contact_id, count(*)
 FROM campaigns_message m

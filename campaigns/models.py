@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns import pace
 from campaigns.reasons import Reason
-from providers.accounts.events import BounceClass
+from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
 from tenants.models import known_timezone
@@ -579,7 +579,7 @@ class MessageFacts(AgencyRow):
     """What came after a mail was sent: each time is set once, in whatever order the events come.
 
     Written by `feedback` alone, in a row of its own so that events never touch the queue. A mail of which nothing was
-    heard has none.
+    heard has none. `opened_by` and `clicked_by` are the likeliest person of all who did.
     """
 
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="facts", primary_key=True)
@@ -592,6 +592,10 @@ class MessageFacts(AgencyRow):
     unsubscribed_at = models.DateTimeField(_("unsubscribed"), null=True)
     bounce_class = models.CharField(
         _("kind of bounce"), max_length=12, choices=BounceClass.choices, blank=True, db_default=""
+    )
+    opened_by = models.CharField(_("opened by"), max_length=7, choices=Reader.choices, blank=True, db_default="")
+    clicked_by = models.CharField(
+        _("links followed by"), max_length=7, choices=Reader.choices, blank=True, db_default=""
     )
 
     class Meta:

@@ -14,6 +14,8 @@ from campaigns.models import Message, Subscription, Suppression
 from campaigns.reasons import Reason
 from tenants import context
 
+# What its events are reported by.
+SOURCE = "opt-out"
 ONE_CLICK, PAGE, MAIL = "one click in a mail program (RFC 8058)", "the page behind the link", "a mail back"
 
 

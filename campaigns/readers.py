@@ -11,7 +11,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from campaigns import optout
+from campaigns import feedback, optout
 from campaigns.models import Contact, Message
 from tenants import context
 
@@ -47,7 +47,7 @@ def opt_out(request: HttpRequest, token: str) -> HttpResponse:
             return _page(request, message)
         if request.POST.get("List-Unsubscribe") != "One-Click":
             return _page(request, message, status=400)
-        optout.leave(
+        feedback.opted_out(
             message,
             this_list=request.POST.get("scope") == "list",
             how=optout.PAGE if "scope" in request.POST else optout.ONE_CLICK,

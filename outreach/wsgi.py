@@ -7,9 +7,13 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "outreach.settings")
-application = get_wsgi_application()
+_django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
+
+from campaigns.tracking import Front  # noqa: E402
+
+application = Front(_django)  # type: ignore[arg-type]
 
 for urls in (settings.ROOT_URLCONF, settings.PUBLIC_SCHEMA_URLCONF):
     importlib.import_module(urls)

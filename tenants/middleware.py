@@ -23,7 +23,10 @@ class AgencyMiddleware(TenantMainMiddleware):  # type: ignore[misc]
         return host_name(request.get_host().partition(":")[0])
 
     def get_tenant(self, domain_model: Any, hostname: str) -> Agency:
-        agency: Agency = super().get_tenant(domain_model, hostname)
+        domain = domain_model.objects.select_related("tenant").get(domain=hostname)
+        if domain.tracks:
+            raise Http404("Nothing but pixels and links in mails answers here.")
+        agency: Agency = domain.tenant
         if agency.schema_name != "public" and not (agency.ready and agency.active):
             raise Http404("This agency is not ready.")
         return agency

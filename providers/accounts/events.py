@@ -33,13 +33,21 @@ class BounceClass(TextChoices):
     OURS = "ours", _("A fault on our side")
 
 
+class Reader(TextChoices):
+    """Who opened a mail or followed its link, the best for its sender first."""
+
+    HUMAN = "human", _("A person")
+    UNCLEAR = "unclear", _("Unclear")
+    MACHINE = "machine", _("A program")
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One event. `message` is the key of the mail, and `account_id` whose provider reports it, None for our own eyes.
 
     `source` says who reports it: a kind of account, or a part of ours such as `inbound` or `tracking`. The same
     `raw_id` from the same source and account is the same event, however often it comes. `received_at` is when we heard
-    of it. `provider_id` is what the provider calls the mail, "" where it does not say.
+    of it. `provider_id` is what the provider calls the mail, "" where it does not say. `reader`: of an open or a click.
     """
 
     source: str
@@ -53,6 +61,7 @@ class Heard:
     detail: str = ""
     bounce_class: BounceClass | None = None
     provider_id: str = ""
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True, slots=True)

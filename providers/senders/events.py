@@ -13,14 +13,15 @@ from providers.senders.models import Event
 WAITS = timedelta(days=3)
 
 
-def store(events: Iterable[Heard]) -> list[int]:
-    """Write down what is new of these in the agency entered now; return the ids. Call in a transaction."""
+def store(events: Iterable[Heard], *, waits: bool = False) -> list[int]:
+    """Write down what is new of these in the agency entered now; return the ids. Call in a transaction, or let them
+    wait to be acted on."""
     # In one order, so that two workers with the same events never wait for each other.
     rows = sorted((_row(event) for event in events), key=lambda row: (row[1] or 0, row[2], row[3]))
     if not rows:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_STORE, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(_STORE, [waits, *(list(column) for column in zip(*rows, strict=True))])
         return [row[0] for row in cursor.fetchall()]
 
 
@@ -58,6 +59,7 @@ def _row(event: Heard) -> tuple[Any, ...]:
         _clean(event.detail, 300),
         str(event.bounce_class or ""),
         _clean(event.provider_id, 255),
+        str(event.reader or ""),
     )
 
 
@@ -68,9 +70,11 @@ def _clean(text: str, length: int) -> str:
 
 _STORE = """
 INSERT INTO senders_event (message, account_id, source, raw_id, type, at, received_at, recipient, detail, bounce_class,
-    provider_id)
-SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
-    %s::text[], %s::text[], %s::text[], %s::text[])
+    provider_id, reader, waits)
+SELECT n.*, w.waits
+FROM (SELECT %s::boolean AS waits) w,
+     unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) n
 ON CONFLICT DO NOTHING
 RETURNING id
 """

@@ -5,7 +5,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Lower, Now
 from django.utils.translation import gettext_lazy as _
 
-from providers.accounts.events import BounceClass, EventType
+from providers.accounts.events import BounceClass, EventType, Reader
 from providers.accounts.models import Account
 from tenants.rows import AgencyRow
 
@@ -187,7 +187,8 @@ class DomainDay(AgencyRow):
 class Event(AgencyRow):
     """Something that a provider, a mail server or a reader reported of a mail. Written by `events` alone, once.
 
-    `message` is the mail's key, and `raw_id` what the source calls the event. `waits`: the mail is not known yet.
+    `message` is the mail's key, and `raw_id` what the source calls the event. `waits`: nothing has followed from it
+    yet, because the mail is not known or others come first.
     """
 
     message = models.UUIDField(_("mail"), null=True)
@@ -202,6 +203,7 @@ class Event(AgencyRow):
     detail = models.CharField(_("detail"), max_length=300, blank=True)
     bounce_class = models.CharField(_("kind of bounce"), max_length=12, choices=BounceClass.choices, blank=True)
     provider_id = models.CharField(_("provider's id of the mail"), max_length=255, blank=True)
+    reader = models.CharField(_("who"), max_length=7, choices=Reader.choices, blank=True, db_default="")
     raw_id = models.CharField(_("source's id of the event"), max_length=255)
     waits = models.BooleanField(default=False, db_default=False)
 
