@@ -192,7 +192,9 @@ def opted_out(
     optout.leave(message, this_list=this_list, how=how, clock=clock, remote_ip=remote_ip)
     now = clock()
     scope = "list" if this_list else "everything"
-    heard = Heard(optout.SOURCE, f"{message.key.hex}.{scope}", EventType.UNSUBSCRIBED, now, now, message.key, detail=how)
+    heard = Heard(
+        optout.SOURCE, f"{message.key.hex}.{scope}", EventType.UNSUBSCRIBED, now, now, message.key, detail=how
+    )
     record([heard], now=now)
 
 

@@ -5,6 +5,7 @@ with the load by itself and there is nothing to lose when a process stops, howev
 their mails is worked out a moment later, many at a time, by `feedback.act`, or by another process if this one is gone.
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -53,6 +54,10 @@ class Front:
         self._recorder = Recorder(clock=timezone.now)
         self._agencies: dict[str, tuple[Agency | None, float]] = {}
         self._urls: dict[tuple[str, int], str] = {}
+
+    def close(self) -> None:
+        """Act on what is kept, and end the recorder's thread."""
+        self._recorder.close()
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         path: str = environ.get("PATH_INFO", "")
@@ -178,25 +183,39 @@ class Recorder:
         self._wake = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._kept: dict[int, tuple[Agency, list[int]]] = {}
+        self._thread: threading.Thread | None = None
         self._pid = 0
+        self._closing = False
 
     def keep(self, agency: Agency, heard: Heard) -> None:
         """Return once the hit is durable; raises NotKeptError if it does not become so in time."""
         one = _Waiting(agency, heard)
         with self._wake:
+            # Only now: a thread does not survive the fork that makes a worker.
             if self._pid != os.getpid():
                 self._pid = os.getpid()
-                threading.Thread(target=self._run, name=SOURCE, daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name=SOURCE, daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
             self._waiting.append(one)
             self._wake.notify()
         if not one.done.wait(WRITE_SECONDS) or one.failed:
             raise NotKeptError
 
+    def close(self) -> None:
+        """Act on what is kept, and end the thread."""
+        if self._thread is None or self._pid != os.getpid():
+            return
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(WRITE_SECONDS)
+
     def _run(self) -> None:
         act_at = 0.0
-        while True:
+        while not self._closing or self._waiting:
             with self._wake:
-                if not self._waiting:
+                if not (self._waiting or self._closing):
                     self._wake.wait(ACT_SECONDS if self._kept else None)
                 batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
             by_agency: dict[int, list[_Waiting]] = {}
@@ -207,6 +226,8 @@ class Recorder:
             if self._kept and time.monotonic() >= act_at:
                 self._act()
                 act_at = time.monotonic() + ACT_SECONDS
+        self._act()
+        connection.close()
 
     def _write(self, hits: list[_Waiting]) -> None:
         agency = hits[0].agency

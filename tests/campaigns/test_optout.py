@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from campaigns import dispatch, launch, lifecycle, optout, tokens
 from campaigns.delivery import Batch, Delivery, Lines
-from campaigns.models import Campaign, Contact, Message, Subscription, Suppression
+from campaigns.models import Campaign, CampaignOutcome, Contact, Message, MessageFacts, Subscription, Suppression
 from campaigns.reasons import Reason
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
@@ -168,6 +168,19 @@ class TestOneClick:
         assert Suppression.objects.get().source == Suppression.Source.OPT_OUT
 
 
+class TestTheFact:
+    @pytest.mark.parametrize("scope", ["everything", "list"])
+    def test_it_counts_once_for_the_mail_that_was_left_by(
+        self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, message: Message, scope: str
+    ) -> None:
+        drain_all(accounts)
+        for _ in range(2):
+            ask(alpha, token_of(message), **ONE_CLICK, scope=scope)
+        assert MessageFacts.objects.get().message_id == message.pk
+        assert CampaignOutcome.objects.get(campaign=campaign).unsubscribed == 1
+        assert Suppression.objects.get().list == (campaign.list if scope == "list" else None)
+
+
 class TestTokens:
     def test_forged_cut_and_foreign_ones_are_refused_with_a_page(
         self, alpha: Agency, beta: Agency, message: Message
@@ -247,21 +260,26 @@ class TestP5:
     def test_no_mail_goes_that_a_worker_holds_already(
         self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, sandbox: Sandbox, scope: str
     ) -> None:
+        drain_all(accounts)
+        before = Message.objects.get(contact__email="a1@people.example")
+        following = stage.campaign(campaign.list, distribution="shares", shares={"smtp": 100})
+        launch.launch(following, now=NOON)
         account = accounts["smtp"]
         allotment = alpha.allotments.select_related("account").get(account=account)
-        (held,) = dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
-        message = Message.objects.get(pk=held.id)
+        batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
+        message = following.messages.get(contact=before.contact)
 
-        ask(alpha, token_of(message), **ONE_CLICK, scope=scope)
+        ask(alpha, token_of(before), **ONE_CLICK, scope=scope)
         message.refresh_from_db()
         assert message.status == "claimed", "else this shows nothing"
         with Lines(account) as lines:
             sending = Delivery(alpha, account, lines, lambda: NOON, until=NOON + timedelta(minutes=1))
-            sending.run(Batch([held]), lambda: None)
+            sending.run(Batch(batch), lambda: None)
 
         message.refresh_from_db()
         assert (message.status, message.reason) == ("cancelled", Reason.OPTED_OUT)
-        assert sandbox.snapshot()["distinct_recipients"] == 0
+        assert stage.statuses(following) == {"sent": 2, "cancelled": 1}
+        assert len(sandbox.messages("a1@people.example")) == 1
 
     def test_a_launch_passes_over_who_left(self, campaign: Campaign, alpha: Agency, message: Message) -> None:
         ask(alpha, token_of(message), **ONE_CLICK, scope="list")

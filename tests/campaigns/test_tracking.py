@@ -50,12 +50,14 @@ class Asked:
 
 
 @pytest.fixture
-def front(committed: dict[str, Agency]) -> tracking.Front:
+def front(committed: dict[str, Agency]) -> Iterator[tracking.Front]:
     def nothing_else(environ: dict[str, Any], start: Any) -> list[bytes]:
         start("418 I'm a teapot", [])
         return [b""]
 
-    return tracking.Front(nothing_else)
+    made = tracking.Front(nothing_else)
+    yield made
+    made.close()
 
 
 @pytest.fixture
