@@ -28,6 +28,7 @@ NO_DATABASE = {
     "findstatic",
     "sandbox",
     "bench",
+    "classify_mail",
 }
 
 

@@ -5,5 +5,6 @@ ledger   the only writer of the day and hour rows: free senders, reserve, give b
 warmup   pure: how the mails of a new domain grow
 warming  judges each day of a domain that warms up
 events   the only writer of Event: stores each once
+inbound  pure: mail that comes back, from bytes to what it is and means
 pool     many senders at once: an account's senders over an agency's domains
 """
