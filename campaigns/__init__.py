@@ -24,6 +24,7 @@ feedback     events become facts on messages, suppressions, outcomes
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge
+feasibility  whether a campaign can go on at all; pauses it where it cannot
 progress     one campaign in numbers
 summaries    many campaigns at a glance
 actions      what a person may do with a campaign now, for every edge

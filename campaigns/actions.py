@@ -8,9 +8,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import control, jobs
+from campaigns import control, feasibility, jobs
 from campaigns import launch as launching
 from campaigns.models import Campaign
+from tenants import context
 
 Status = Campaign.Status
 
@@ -66,7 +67,12 @@ def _pause(campaign: Campaign, now: datetime) -> str:
 
 
 def _resume(campaign: Campaign, now: datetime) -> str:
-    if not control.resume(campaign):
+    why = (
+        feasibility.obstacle(campaign, context.current_agency(), now=now) if campaign.status == Status.PAUSED else None
+    )
+    if why is not None:
+        raise ActionRefusedError(why.text)
+    if not control.resume(campaign, now=now):
         raise ActionRefusedError(_("“%(name)s” is not paused, so it cannot be resumed.") % {"name": campaign.name})
     jobs.ring()
     return _("“%(name)s” goes on.") % {"name": campaign.name}

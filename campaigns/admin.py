@@ -22,9 +22,9 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from campaigns import actions
+from campaigns import actions, feasibility
 from campaigns.explain import explain
-from campaigns.forms import TRACKING, WHEN, CountryField, WeekdaysField
+from campaigns.forms import SCHEDULE, TRACKING, WHEN, CountryField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
 from providers.senders.admin import AccountFilter
 from tenants import sites
@@ -197,7 +197,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *WHEN, *TRACKING)
-    shown = ("status", "mails", "created_at", "launched_at", "finished_at")
+    shown = ("status", "paused_because", "mails", "created_at", "launched_at", "finished_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "weekdays":
@@ -210,7 +210,11 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
         return ("name", *self.settled, *(self.shown if obj else ()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
-        return self.shown if _is_draft(obj) else (*self.settled, *self.shown)
+        if _is_draft(obj):
+            return self.shown
+        # A schedule that never opens is put right while the campaign is paused; caps stay, for mails are given back.
+        changed = SCHEDULE if obj is not None and obj.status == Campaign.Status.PAUSED else ()
+        return (*(name for name in self.settled if name not in changed), *self.shown)
 
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         return bool(super().has_delete_permission(request, obj)) and _is_draft(obj)
@@ -228,6 +232,12 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     )
     def state(self, campaign: Campaign) -> tuple[str, str]:
         return campaign.status, campaign.get_status_display()
+
+    @admin.display(description=gettext_lazy("paused because"), empty_value="—")
+    def paused_because(self, campaign: Campaign) -> str | None:
+        if not campaign.paused_reason:
+            return None
+        return feasibility.told(campaign.paused_reason, campaign.paused_detail)
 
     @admin.display(description=gettext_lazy("mails"))
     def mails(self, campaign: Campaign) -> str:

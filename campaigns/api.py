@@ -34,6 +34,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "overflow",
             "track_opens",
             "track_clicks",
+            "paused_reason",
+            "paused_detail",
             "created_at",
             "launched_at",
             "finished_at",
@@ -44,6 +46,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "overflow": {"help_text": "Where mails go whose account is full: reroute or wait."},
             "track_opens": {"help_text": "Whether its HTML has a pixel."},
             "track_clicks": {"help_text": "Whether links of its HTML lead through the agency's own host."},
+            "paused_reason": {"help_text": "Why the machine paused it, for programs; empty where a person did."},
+            "paused_detail": {"help_text": "Names of the accounts that this is about."},
             "launched_at": {"help_text": "null while it is a draft."},
             "finished_at": {"help_text": "When it was finished or cancelled, else null."},
         }

@@ -1,30 +1,49 @@
-"""What a person may do with a campaign that was launched. The only writer of its state after launch."""
+"""What may be done with a campaign that was launched. The only writer of its state after launch."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from campaigns import lifecycle
 from campaigns.models import Campaign, Message
+from campaigns.reasons import PauseReason
 
 Status = Campaign.Status
+_NO_REASON = {"paused_reason": "", "paused_detail": ""}
 
 
-def pause(campaign: Campaign) -> bool:
-    """Nothing more leaves, not even what a worker holds already; return False if it was not running."""
-    return _move(campaign, [Status.RUNNING], Status.PAUSED)
+def pause(campaign: Campaign, *, reason: PauseReason | None = None, detail: str = "") -> bool:
+    """Nothing more leaves, not even what a worker holds already; return False if it was not running.
+
+    `reason` is why the machine does so, and `detail` which accounts that is about.
+    """
+    return _move(
+        campaign,
+        [Status.RUNNING],
+        Status.PAUSED,
+        paused_reason=reason or "",
+        paused_detail=detail[:300] if reason else "",
+    )
 
 
-def resume(campaign: Campaign) -> bool:
-    """Go on where it was paused; return False if it was not paused."""
-    return _move(campaign, [Status.PAUSED], Status.RUNNING)
+def resume(campaign: Campaign, *, now: datetime) -> bool:
+    """Go on where it was paused; return False if it was not paused.
+
+    Its days and hours may be others now, so what was set aside for them is looked at again.
+    """
+    with transaction.atomic():
+        done = _move(campaign, [Status.PAUSED], Status.RUNNING, **_NO_REASON)
+        if done:
+            lifecycle.look_again(campaign, now=now)
+    return done
 
 
 def cancel(campaign: Campaign, *, now: datetime) -> bool:
     """Nothing more leaves, for good; return False if it was not launched or is over."""
     with transaction.atomic():
-        done = _move(campaign, [Status.RUNNING, Status.PAUSED], Status.CANCELLED, finished_at=now)
+        done = _move(campaign, [Status.RUNNING, Status.PAUSED], Status.CANCELLED, finished_at=now, **_NO_REASON)
         if done:
             lifecycle.cancel(campaign)
     return done
@@ -47,7 +66,7 @@ def cancel_strays() -> int:
     return sum(lifecycle.cancel(campaign) for campaign in strays)
 
 
-def _move(campaign: Campaign, before: list[Status], after: Status, **fields: datetime) -> bool:
+def _move(campaign: Campaign, before: list[Status], after: Status, **fields: Any) -> bool:
     changed = Campaign.objects.filter(pk=campaign.pk, status__in=before).update(status=after, **fields)
     if changed:
         campaign.refresh_from_db()

@@ -19,16 +19,8 @@ from campaigns import launch, pace
 from campaigns.models import Campaign, ContactList, Step
 from providers.accounts.routing import Route
 
-WHEN = (
-    "weekdays",
-    "window_from",
-    "window_until",
-    "timezone",
-    "window_zone",
-    "holidays",
-    "new_contacts_per_day",
-    "per_domain_per_day",
-)
+SCHEDULE = ("weekdays", "window_from", "window_until", "timezone", "window_zone", "holidays")
+WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day")
 TRACKING = ("track_opens", "track_clicks")
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 

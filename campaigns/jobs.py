@@ -9,7 +9,7 @@ from django.conf import settings
 from django.dispatch import receiver
 from django.utils import timezone
 
-from campaigns import control, dispatch, due, failover, feedback, lifecycle
+from campaigns import control, dispatch, due, failover, feasibility, feedback, lifecycle
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
@@ -81,6 +81,16 @@ def checkup() -> None:
 
     if found.closed or found.opened:
         _in_each_agency("Moving mails after the check of accounts", move)
+
+
+@job
+def check_possible() -> None:
+    """Every five minutes: pause campaigns that cannot go on until a person changes something, agency by agency."""
+
+    def look_after(agency: Agency) -> None:
+        feasibility.pause_impossible(agency, now=timezone.now())
+
+    _in_each_agency("The check of what campaigns can do", look_after)
 
 
 @job

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
-from campaigns import lifecycle, pace, planning, rendering, suppressions
+from campaigns import feasibility, lifecycle, planning, rendering, suppressions
 from campaigns.models import Campaign, Step
 from campaigns.planning import PlanRefusedError, Share
 from providers.senders import routes
@@ -42,7 +42,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         if not started:
             raise LaunchRefusedError([_("Only a draft can be launched; this campaign is not one (any more).")])
         steps = list(campaign.steps.all())
-        if problems := [*check_texts(campaign, steps), *_check_schedule(campaign, now=now)]:
+        if problems := [*check_texts(campaign, steps), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
         total = _enroll(campaign)
         if not total:
@@ -82,10 +82,9 @@ def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
     return problems
 
 
-def _check_schedule(campaign: Campaign, *, now: datetime) -> list[str]:
-    if pace.next_open(campaign.schedule(context.current_agency().zone), now) is None:
-        return [_("The campaign's days and hours never come: choose others.")]
-    return []
+def _check_means(campaign: Campaign, *, now: datetime) -> list[str]:
+    why = feasibility.obstacle(campaign, context.current_agency(), now=now)
+    return [why.text] if why else []
 
 
 def _attributes(campaign: Campaign) -> set[str]:

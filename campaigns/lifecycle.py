@@ -275,6 +275,13 @@ def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, un
         return int(cursor.rowcount)
 
 
+def look_again(campaign: Campaign, *, now: datetime) -> int:
+    """Let what was set aside for the campaign's days and hours be due now; return how much that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK_AGAIN, [now, campaign.pk, [Reason.OUTSIDE_WINDOW, Reason.HOLIDAY]])
+        return int(cursor.rowcount)
+
+
 def set_aside(
     account_id: int,
     campaign_id: int,
@@ -518,6 +525,10 @@ UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN
       AND (%(domains)s::text[] IS NULL OR lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s))
     FOR UPDATE OF m SKIP LOCKED
 )
+"""
+_LOOK_AGAIN = """
+UPDATE campaigns_message SET due_at = %s, reason = ''
+WHERE campaign_id = %s AND status = 'scheduled' AND reason = ANY(%s)
 """
 _RESCUE_DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = '', attempts = attempts + 1, lease_until = NULL

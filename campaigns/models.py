@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from campaigns import pace
-from campaigns.reasons import Reason
+from campaigns.reasons import PauseReason, Reason
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
@@ -219,7 +219,10 @@ class Suppression(AgencyRow):
 
 
 class Campaign(AgencyRow):
-    """A sequence of mails to the contacts of a list."""
+    """A sequence of mails to the contacts of a list.
+
+    `paused_reason` and `paused_detail` are set where the machine paused it, and empty where a person did.
+    """
 
     class Status(models.TextChoices):
         DRAFT = "draft", _("Draft")
@@ -310,6 +313,10 @@ class Campaign(AgencyRow):
         _("count clicks"), default=True, help_text=_("Links of the HTML lead through your own host.")
     )
     status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
+    paused_reason = models.CharField(
+        _("paused because"), max_length=30, choices=PauseReason.choices, blank=True, db_default="", editable=False
+    )
+    paused_detail = models.CharField(_("about"), max_length=300, blank=True, db_default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     launched_at = models.DateTimeField(_("launched"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
@@ -318,6 +325,11 @@ class Campaign(AgencyRow):
         verbose_name = _("campaign")
         verbose_name_plural = _("campaigns")
         ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(paused_reason="") | Q(status="paused"), name="only_a_paused_campaign_says_why"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

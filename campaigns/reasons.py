@@ -1,4 +1,4 @@
-"""The closed list of reasons why a message is not sent."""
+"""The closed lists of reasons why a message is not sent, and why the machine paused a campaign."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -37,3 +37,26 @@ class Reason(models.TextChoices):
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
     OPTED_OUT = "opted_out", _("The contact opted out")
     CAMPAIGN_CANCELLED = "campaign_cancelled", _("The campaign was cancelled")
+
+
+class PauseReason(models.TextChoices):
+    """Why a running campaign could not go on, ever, until a person changes something."""
+
+    NEVER_OPENS = "never_opens", _("Its days, hours and holidays leave no time to send")
+    NO_ACCOUNTS = "no_accounts", _("There is no account that this agency may use")
+    ACCOUNTS_BLOCKED = "accounts_blocked", _("Every account is blocked")
+    NOTHING_ALLOWED = "nothing_allowed", _("The limits allow no mail at all")
+    NO_SENDERS = "no_senders", _("The agency has no active sender at these accounts")
+    SENDERS_GONE = "senders_gone", _("The senders that write to its contacts are switched off or have no account left")
+    WAITS_IN_VAIN = "waits_in_vain", _("Its mails wait for accounts that will not send them")
+
+
+WAYS_OUT = {
+    PauseReason.NEVER_OPENS: _("Choose other days, hours or holidays in the administration."),
+    PauseReason.NO_ACCOUNTS: _("Ask the operator for an allotment of an account that is in use."),
+    PauseReason.ACCOUNTS_BLOCKED: _("The operator has to put right what the provider says and to try them again."),
+    PauseReason.NOTHING_ALLOWED: _("Raise the mails a day or a month of the account, your share, domain or senders."),
+    PauseReason.NO_SENDERS: _("Add a sender, switch one on, or have its domain verified at one of the accounts."),
+    PauseReason.SENDERS_GONE: _("Switch them on, or have their domains verified at an account that may be used."),
+    PauseReason.WAITS_IN_VAIN: _("Add active senders there, or have the operator raise what it may send."),
+}

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import dates
 from django.utils.translation import gettext as _
 
-from campaigns import pace
+from campaigns import feasibility, pace
 from campaigns.models import Campaign, Message
 from campaigns.progress import COUNTED_AS
 from tenants import context
@@ -26,6 +26,7 @@ class Summary:
     traffic_class_label: str
     created_at: datetime
     when: str = ""
+    paused_because: str = ""
     total: int = 0
     sent: int = 0
     in_progress: int = 0
@@ -88,6 +89,9 @@ def of(campaign: Campaign) -> Summary:
         traffic_class_label=campaign.get_traffic_class_display(),
         created_at=campaign.created_at,
         when=when(campaign),
+        paused_because=feasibility.told(campaign.paused_reason, campaign.paused_detail)
+        if campaign.paused_reason
+        else "",
     )
 
 

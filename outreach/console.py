@@ -1,6 +1,6 @@
 """The two admin sites: who they belong to, their sidebar, and the overview that they open with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns.models import Campaign, Contact, ContactList, Suppression
-from campaigns.summaries import summaries
+from campaigns.summaries import Summary, summaries
 from providers.accounts.admin import TONES, accounts_with_today, condition
 from providers.accounts.models import TrafficClass
 from providers.senders.models import Sender
@@ -146,6 +146,15 @@ def _operator_overview() -> dict[str, Any]:
                 "note": _("of the accounts in use"),
                 "url": changelist,
             },
+            *(
+                {
+                    "label": _("Campaigns that cannot go on"),
+                    "value": intcomma(count),
+                    "note": _("of %(agency)s, paused by the machine") % {"agency": agency.name},
+                    "url": reverse("admin:tenants_agency_change", args=[agency.pk]),
+                }
+                for agency, count in _cannot_go_on()
+            ),
         ],
         "table": {
             "title": _("Accounts"),
@@ -206,8 +215,8 @@ def _agency_overview() -> dict[str, Any]:
                 {
                     "name": one.name,
                     "url": reverse("admin:campaigns_campaign_change", args=[one.id]),
-                    "tone": "success" if one.status == Campaign.Status.RUNNING else "warning",
-                    "state": one.status_label,
+                    "tone": _tone(one),
+                    "state": _("Cannot go on") if one.paused_because else one.status_label,
                     "cells": [
                         f"{intcomma(one.sent)} / {intcomma(one.total)}",
                         *map(intcomma, (one.waiting + one.in_progress, one.failed, one.in_doubt)),
@@ -217,6 +226,21 @@ def _agency_overview() -> dict[str, Any]:
             ],
         },
     }
+
+
+def _tone(one: Summary) -> str:
+    if one.paused_because:
+        return "danger"
+    return "success" if one.status == Campaign.Status.RUNNING else "warning"
+
+
+def _cannot_go_on() -> Iterator[tuple[Agency, int]]:
+    """The agencies in which the machine has paused campaigns, and how many those are."""
+    for agency in context.ready_agencies():
+        with context.entered(agency):
+            count = Campaign.objects.exclude(paused_reason="").count()
+        if count:
+            yield agency, count
 
 
 def _item(title: Promise, icon: str, app: str, model: str) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def test_it_tells_what_became_of_the_mails_and_why_the_rest_waits(
         "overflow": "wait",
         "track_opens": True,
         "track_clicks": True,
+        "paused_reason": "",
+        "paused_detail": "",
         "created_at": told["created_at"],
         "launched_at": "2026-11-24T13:00:00+01:00",
         "finished_at": None,

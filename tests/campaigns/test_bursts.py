@@ -76,7 +76,7 @@ def paused(campaign: Campaign) -> Callable[[datetime], None]:
         if now == TEN:
             assert control.pause(campaign)
         if now == NOON:
-            assert control.resume(campaign)
+            assert control.resume(campaign, now=now)
 
     return disturb
 

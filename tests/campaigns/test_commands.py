@@ -147,7 +147,7 @@ def test_a_mistake_is_named_and_nothing_is_changed(
 def test_without_an_account_it_says_whom_to_ask(alpha: Agency, beta: Agency, html: str) -> None:
     with context.entered(alpha):
         stage.contact_list("people", 2)
-    with pytest.raises(CommandError, match="This agency may use no account: ask the operator"):
+    with pytest.raises(CommandError, match="Ask the operator for an allotment"):
         say(*draft(html))
     with context.entered(alpha):
         assert not Campaign.objects.exists()

@@ -146,7 +146,7 @@ def test_a_campaign_paused_in_mid_batch_goes_on_when_it_is_resumed(
         assert run(alpha, accounts["smtp"], batch, lambda: NOON) == 0
         assert drain(accounts["smtp"]).sent == 0
         assert stage.statuses(campaign) == {"scheduled": 10}
-        control.resume(campaign)
+        control.resume(campaign, now=NOON)
         assert drain(accounts["smtp"]).sent == 10
     assert sandbox.snapshot()["duplicates"] == 0
 

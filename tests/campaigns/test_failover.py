@@ -164,7 +164,7 @@ def test_mails_that_are_not_due_or_not_running_stay(alpha: Agency, accounts: dic
         close(accounts["smtp"])
         control.pause(campaign)
         assert relieve(alpha, accounts["smtp"]) == set()
-        control.resume(campaign)
+        control.resume(campaign, now=NOON)
         relieve(alpha, accounts["smtp"])
         assert where() == {"smtp": 1, "sendgrid": 4, "resend": 1}
 

@@ -156,7 +156,9 @@ def test_what_a_launch_refuses_is_said_on_the_page(carols: Visitor, alpha: Agenc
 
     page = carols.post(f"/campaigns/{campaign.pk}/launch/", follow=True)
 
-    assert said(page) == ["This agency may use no account: ask the operator for an allotment."]
+    assert said(page) == [
+        "There is no account that this agency may use. Ask the operator for an allotment of an account that is in use."
+    ]
 
 
 def test_a_step_is_taken_by_post_alone_and_an_unknown_one_is_a_404(

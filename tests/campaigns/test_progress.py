@@ -285,7 +285,7 @@ def test_it_adds_up_after_anything_that_may_happen(
             case "pause":
                 control.pause(campaign)
             case "resume":
-                control.resume(campaign)
+                control.resume(campaign, now=NOON)
             case "rescue":
                 lifecycle.rescue(now=now)
             case "relieve":

@@ -44,7 +44,7 @@ def work(agency: Agency, accounts: list[Account], seed: int, stop: threading.Eve
                 lambda at=now, of=account: health.refused(of.pk, "down", now=at),
                 lambda at=now, of=account: health.reopen(of.pk, now=at),
                 lambda: control.pause(Campaign.objects.order_by("?")[0]),
-                lambda: control.resume(Campaign.objects.order_by("?")[0]),
+                lambda at=now: control.resume(Campaign.objects.order_by("?")[0], now=at),
                 lambda at=now: rng.random() < 0.1 and control.cancel(Campaign.objects.order_by("?")[0], now=at),
                 lambda at=now: control.finish_done(now=at),
                 control.cancel_strays,

@@ -8,7 +8,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.markup import escape
 
-from campaigns import progress, tables
+from campaigns import feasibility, progress, tables
 from campaigns.models import Campaign
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
@@ -30,10 +30,17 @@ class Command(AgencyCommand):
             raise CommandError(f"{agency.name} has no campaign {options['campaign']}.")
         report = progress.progress(campaign, now=timezone.now())
         if options["json"]:
-            values = {"id": campaign.pk, "name": campaign.name, "status": campaign.status, **report.as_dict()}
+            values = {"id": campaign.pk, "name": campaign.name, "status": campaign.status}
+            values |= {
+                "paused_reason": campaign.paused_reason,
+                "paused_detail": campaign.paused_detail,
+                **report.as_dict(),
+            }
             self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder))
             return
         console = Console()
         console.print(f"[bold]{escape(campaign.name)}[/bold]: {campaign.get_status_display()}")
+        if campaign.paused_reason:
+            console.print(escape(feasibility.told(campaign.paused_reason, campaign.paused_detail)))
         for table in tables.of(report):
             console.print(table)
