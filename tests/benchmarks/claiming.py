@@ -29,7 +29,7 @@ TINY = {"subject": "Hi", "html": "", "text": "Hi"}
 @contextmanager
 def growth(ground: Ground) -> Iterator[Callable[[], Values]]:
     """The agency Alpha has few mails queued, Beta a hundred times as many; their batches take turns."""
-    few, many = (2_000, 100_000) if ground.quick else (10_000, 1_000_000)
+    few, many = (1_500, 50_000) if ground.quick else (10_000, 1_000_000)
     if ground.quick:
         ground.say(f"claim_growth_10k_to_1m: with --quick from {few:,} to {many:,} queued mails.")
     alpha, beta = scene.agencies()
@@ -56,7 +56,7 @@ def growth(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def held_snapshot(ground: Ground) -> Iterator[Callable[[], Values]]:
     """Batches before and after many claims while another transaction, such as a backup, sees the old rows."""
-    claims = 5_000 if ground.quick else 100_000
+    claims = 3_000 if ground.quick else 100_000
     if ground.quick:
         ground.say(f"claim_growth_held_snapshot: with --quick after {claims:,} claims.")
     alpha = scene.agencies()[0]

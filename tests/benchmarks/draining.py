@@ -100,7 +100,7 @@ def slow_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker for some seconds at a Resend that lets five requests a second pass and answers 429 to the others."""
-    seconds = 5 if ground.quick else 20
+    seconds = 3 if ground.quick else 20
     alpha = scene.agencies()[0]
     with Sink(per_second=5, http_delay=0.05) as sink:
         account = scene.resend_account(port=sink.ports["http"], per_second=rate.USUAL["resend"])
@@ -127,7 +127,7 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
     """CPU of a mail, worker's and PostgreSQL's: Beta's 5,000 senders over six accounts, Alpha's 1,200 over three."""
-    mails = 2_000 if ground.quick else 10_000
+    mails = 1_200 if ground.quick else 10_000
     alpha, beta = scene.agencies()
     with Sink() as sink:
         for agency, senders, accounts in ((alpha, 1200, 3), (beta, 5000, 6)):

@@ -18,7 +18,7 @@ from tests.benchmarks.remembering import running
 @contextmanager
 def queries(ground: Ground) -> Iterator[Callable[[], Values]]:
     """Statements a second of two clusters and their watchdog while 50 agencies have nothing due."""
-    seconds, beginning = (10, 3) if ground.quick else (65, 10)
+    seconds, beginning = (5, 3) if ground.quick else (65, 10)
     if ground.quick:
         ground.say(f"idle_queries_per_s: with --quick over {seconds} s, which the rounds of each minute may miss.")
     with cloned(50):
