@@ -21,6 +21,7 @@ optout       a reader leaves                                         → suppres
 tracking     pixels and links, answered before Django                → events
 verdicts     pure: was it a person or a program
 feedback     events become facts on messages, suppressions, outcomes
+doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge

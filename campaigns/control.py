@@ -1,5 +1,6 @@
 """What may be done with a campaign that was launched. The only writer of its state after launch."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +57,13 @@ def finish_done(*, now: datetime) -> int:
     )
     return Campaign.objects.filter(~Exists(open_messages), status=Status.RUNNING).update(
         status=Status.FINISHED, finished_at=now
+    )
+
+
+def reopen(campaign_ids: Iterable[int]) -> int:
+    """Go on with those of these campaigns that are finished, because a person has mails sent again; return how many."""
+    return Campaign.objects.filter(pk__in=list(campaign_ids), status=Status.FINISHED).update(
+        status=Status.RUNNING, finished_at=None
     )
 
 

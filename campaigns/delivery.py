@@ -118,13 +118,13 @@ class Lines:
             return 1
         return min(self._most, 2 if self._pace is None else IN_FLIGHT // self.handful)
 
-    def send(self, envelopes: Sequence[Envelope], key: str) -> "Future[list[Answer]]":
-        """Hand over a handful of mails in the background, one after the other or all in one request of that key.
+    def send(self, envelopes: Sequence[Envelope], key: str | None) -> "Future[list[Answer]]":
+        """Hand over a handful of mails in the background, all in one request of that key or, without, one by one.
 
         The result has an answer for each mail that was tried. It is shorter than the handful when the account itself
         refused or became slow, for then the rest was not tried.
         """
-        if self.together > 1 and len(envelopes) > 1:
+        if key is not None:
             return self._pool.submit(self._send_together, envelopes, key)
         return self._pool.submit(self._send, envelopes)
 
@@ -277,7 +277,10 @@ class Delivery:
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin(
-            [flight.message for flight in ready], now=self._clock(), together=self._lines.together > 1
+            [flight.message for flight in ready],
+            now=self._clock(),
+            together=self._lines.together > 1,
+            fingerprints=self._fingerprints(ready),
         )
         self._stopped += [flight.message for flight in ready if flight.message.id not in cleared]
         going = [flight for flight in ready if flight.message.id in cleared]
@@ -285,9 +288,15 @@ class Delivery:
         for first in range(0, len(going), size):
             self._fly(going[first : first + size])
 
+    def _fingerprints(self, flights: Sequence[_Flight]) -> list[str] | None:
+        if not self._idempotent:
+            return None
+        return [adapters.fingerprint(self._account, flight.envelope) for flight in flights]
+
     def _fly(self, flights: list[_Flight]) -> None:
-        key = together_key(self._agency, flights[0].message.claim, self._account.pk)
+        key = None
         if self._lines.together > 1 and len(flights) > 1:
+            key = together_key(self._agency, flights[0].message.claim, self._account.pk)
             for flight in flights:
                 flight.together = True
         self._flying[self._lines.send([flight.envelope for flight in flights], key)] = flights
@@ -385,18 +394,23 @@ class Delivery:
             )
 
     def _report(self, trouble: Trouble, error: DeliveryError, now: datetime) -> None:
-        match trouble:
-            case Trouble.REFUSED:
-                self._troubled = True
-                self._closed |= health.refused(self._account.pk, error.detail, now=now)
-            case Trouble.THROTTLED:
-                health.throttled(self._account.pk, getattr(error, "after", 60.0), error.detail, now=now)
-                self._closed = True
-            case Trouble.BLOCKED:
-                health.block(self._account.pk, error.detail, now=now)
-                self._closed = True
-            case _:
-                pass
+        self._troubled |= trouble is Trouble.REFUSED
+        self._closed |= report(self._account.pk, trouble, error, now=now)
+
+
+def report(account_id: int, trouble: Trouble, error: DeliveryError, *, now: datetime) -> bool:
+    """Let health know what a mail has met; return whether the account is closed now."""
+    match trouble:
+        case Trouble.REFUSED:
+            return health.refused(account_id, error.detail, now=now)
+        case Trouble.THROTTLED:
+            health.throttled(account_id, getattr(error, "after", 60.0), error.detail, now=now)
+            return True
+        case Trouble.BLOCKED:
+            health.block(account_id, error.detail, now=now)
+            return True
+        case _:
+            return False
 
 
 def together_key(agency: Agency, claim: UUID, account_id: int) -> str:

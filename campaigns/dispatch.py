@@ -160,6 +160,7 @@ def _due(
                 refused_by=row[5],
                 attempts=row[6],
                 rescues=row[14],
+                sendings=row[17],
                 in_thread=row[8] is not None,
                 traffic_class=row[7],
                 gap=gaps.gap(row[1], row[7], row[15], row[16]),
@@ -180,7 +181,8 @@ def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
 
 _DUE = """
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
-       p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds
+       p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
+       m.sendings
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id

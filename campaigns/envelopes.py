@@ -57,7 +57,10 @@ class Envelopes:
         self._mails |= {step.pk: _made(step, self._agency, self._host) for step in steps}
 
     def of(self, message: Claimed) -> Envelope:
-        """The envelope of one message. Raises NotRenderedError and MessageRefused."""
+        """The envelope of one message: the same message, texts and sender make the same one, whenever.
+
+        Raises NotRenderedError and MessageRefused.
+        """
         mail = self._mails[message.step_id]
         if isinstance(mail, str):
             raise rendering.NotRenderedError(mail)
@@ -76,8 +79,10 @@ class Envelopes:
                 **headers,
                 "List-Unsubscribe": f"<{self._opt_out}{token}>, <{mailto}?subject=unsubscribe%20{token}>",
             }
+        # What a person has sent again, knowing that it may be there, must not be answered from the provider's memory.
+        again = f"/{message.sendings}" if message.sendings else ""
         return Envelope(
-            key=f"{self._agency.schema_name}/{message.key}/{message.account_id}",
+            key=f"{self._agency.schema_name}/{message.key}/{message.account_id}{again}",
             sender=message.sender_address,
             sender_name=message.sender_name,
             recipient=contact["email"],

@@ -212,6 +212,10 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
     if not ids:
         return []
     with connection.cursor() as cursor:
+        cursor.execute(_GOING_AGAIN, [list(ids)])
+        again = cursor.fetchall()
+        # Before all else: what is known to be sent already is then told like any other mail.
+        lifecycle.proved_sent([row[0] for row in again], [row[1] for row in again], now=now)
         cursor.execute(_UNKNOWN, [list(ids)])
         unknown = [row[0] for row in cursor.fetchall()]
         cursor.execute(_TOLD, [_CLASSES, _CLASSES, list(ids)])
@@ -340,6 +344,16 @@ _OF_MAIL = """
 senders_event e LEFT JOIN campaigns_message m
   ON m.key = e.message AND m.status IN ('claimed', 'sent', 'unknown')
   AND (e.account_id IS NULL OR e.account_id = m.account_id)
+"""
+# What a person has had sent again, and that has not left again yet.
+_GOING_AGAIN = """
+SELECT m.id, max(e.provider_id)
+FROM senders_event e
+JOIN campaigns_message m ON m.key = e.message AND m.status IN ('scheduled', 'held') AND m.sendings > 0
+JOIN campaigns_doubtentry d ON d.message_id = m.id AND d.claimed_at IS NOT NULL
+  AND (e.account_id IS NULL OR e.account_id = d.account_id)
+WHERE e.id = ANY(%s)
+GROUP BY m.id
 """
 _UNKNOWN = f"SELECT e.id FROM {_OF_MAIL} WHERE e.id = ANY(%s) AND e.message IS NOT NULL AND m.id IS NULL"  # noqa: S608 - of constants
 _FIRST = ", ".join(

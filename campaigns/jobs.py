@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.dispatch import receiver
 from django.utils import timezone
 
-from campaigns import control, dispatch, due, failover, feasibility, feedback, lifecycle
+from campaigns import control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
@@ -49,8 +49,9 @@ def tick() -> None:
         feedback.look_again(now=timezone.now())
         control.cancel_strays()
         control.finish_done(now=timezone.now())
-        found = ring()
-        visits.done(visiting[agency], found.following, now=timezone.now())
+        found, next_asking = ring(), ring_about_doubts()
+        following = min(filter(None, (found.following, next_asking)), default=None)
+        visits.done(visiting[agency], following, now=timezone.now())
 
     _in_each_agency("The minute's work", look_after, visiting)
 
@@ -91,6 +92,13 @@ def check_possible() -> None:
         feasibility.pause_impossible(agency, now=timezone.now())
 
     _in_each_agency("The check of what campaigns can do", look_after)
+
+
+@job
+def ask(account_id: int) -> None:
+    """Ask this account about this agency's mails in doubt."""
+    until = timezone.now() + timedelta(seconds=settings.DRAIN_SECONDS)
+    doubt.ask(account_id, clock=timezone.now, until=until)
 
 
 @job
@@ -139,3 +147,12 @@ def ring() -> Due:
     for account_id in found.accounts:
         jobs.enqueue(drain, account_id)
     return found
+
+
+def ring_about_doubts() -> datetime | None:
+    """Let workers ask every account that can tell about mails in doubt of the agency entered now; return when to look
+    again, None for never."""
+    found = doubt.find(now=timezone.now())
+    for account_id in found.accounts:
+        jobs.enqueue(ask, account_id)
+    return found.following

@@ -6,6 +6,9 @@
     claimed ─doubt→ unknown                          perhaps sent: it stays counted and is never sent again unasked
     unknown ─sent→ sent                              the worker was only slow
     claimed, unknown ─proved_sent→ sent              the provider, or the reader, has shown that it has the mail
+    unknown ─count_as_sent→ sent                     a person says so
+    unknown ─send_again→ scheduled                   a person says so: what it was counted for stays counted
+    unknown ─refused_after_all→ failed               the provider never had it, and refuses it: its quota goes back
     scheduled, held ─cancel, cancel_for→ cancelled
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
@@ -27,7 +30,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from campaigns import caps, suppressions
-from campaigns.models import Campaign
+from campaigns.models import Campaign, DoubtEntry
 from campaigns.planning import Share
 from campaigns.reasons import Reason
 from providers.accounts import ledger as accounts
@@ -35,6 +38,9 @@ from providers.senders import ledger as senders
 from tenants import context
 
 RESCUES = 3
+What = DoubtEntry.What
+# Resend keeps a key for 24 hours, https://resend.com/docs/dashboard/emails/idempotency-keys, as of 2026-11.
+KEY_HOLDS = timedelta(hours=23)
 # The queue goes by priority, the lowest first, then by when a mail is due: a thread that has begun is not kept waiting
 # by contacts who have heard nothing yet.
 FOLLOW_UP, FIRST_MAIL = 50, 100
@@ -61,9 +67,13 @@ class Claimed:
     sender_id: int = 0
     sender_address: str = ""
     sender_name: str = ""
+    # How often a person had it sent again: each time is a mail of its own to the provider.
+    sendings: int = 0
     # How long its sender rests before and after it.
     gap: timedelta = timedelta()
     claim: UUID = field(default_factory=lambda: UUID(int=0))
+    # How many of the claim its last attempt had in one request.
+    together: int = 1
 
 
 def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime) -> int:
@@ -110,8 +120,16 @@ def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, day: date,
         message.claim = claim
 
 
-def begin(messages: Sequence[Claimed], *, now: datetime, together: bool = False) -> set[int]:
+def begin(
+    messages: Sequence[Claimed],
+    *,
+    now: datetime,
+    together: bool = False,
+    fingerprints: Sequence[str] | None = None,
+) -> set[int]:
     """Mark attempts before the wire is touched; return the ids of the messages that may go, `together` in one request.
+
+    `fingerprints` are of the bytes that are about to leave, where the provider may be asked again with the same.
 
     One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
     The marks may be lost in a crash of PostgreSQL, so a crash since the claim puts a message in doubt anyway.
@@ -125,6 +143,7 @@ def begin(messages: Sequence[Claimed], *, now: datetime, together: bool = False)
                 "now": now,
                 "ids": [message.id for message in messages],
                 "claims": [message.claim for message in messages],
+                "fingerprints": list(fingerprints or [""] * len(messages)),
             },
         )
         return {row[0] for row in cursor.fetchall()}
@@ -141,19 +160,101 @@ def sent(taken: Sequence[tuple[Claimed, str | None]], *, now: datetime) -> None:
         cursor.execute(_SENT, [now, ids, claims, provider_ids])
 
 
-def proved_sent(ids: Sequence[int], provider_ids: Sequence[str], *, now: datetime) -> set[int]:
+def proved_sent(
+    ids: Sequence[int], provider_ids: Sequence[str], *, now: datetime, how: DoubtEntry.What = What.SHOWN
+) -> set[int]:
     """An event or a provider's answer shows that these mails were sent; an id is "" where it is not known.
 
-    Ends the doubt, or comes before the worker that sent it has said so. Return the ids of the mails that changed;
-    whatever is in another state stays as it is, so it is harmless twice.
+    Ends the doubt, or comes before the worker that sent it has said so. One that a person has had sent again, and that
+    waits for it, is not sent again. Return the ids of the mails that changed; whatever is in another state stays as it
+    is, so it is harmless twice.
     """
     if not ids:
         return set()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_PROVED_SENT, [list(ids), list(provider_ids)])
+        values: dict[str, Any] = {
+            "ids": list(ids),
+            "provider_ids": list(provider_ids),
+            "now": now,
+            "what": how,
+            "by": "",
+        }
+        cursor.execute(_PROVED_SENT.format(states="'claimed', 'unknown'"), values)
+        changed = {row[0] for row in cursor.fetchall()}
+        cursor.execute(_KEEP_THREAD, [list(changed)])
+        cursor.execute(_NOT_AGAIN, values)
+        changed |= {row[0] for row in cursor.fetchall()}
+    return changed
+
+
+def count_as_sent(ids: Sequence[int], *, by: str, now: datetime) -> set[int]:
+    """A person ends the doubt about these mails: they were sent. Return the ids of those that changed."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        values: dict[str, Any] = {
+            "ids": list(ids),
+            "provider_ids": [""] * len(ids),
+            "now": now,
+            "what": What.COUNTED_AS_SENT,
+            "by": by,
+        }
+        cursor.execute(_PROVED_SENT.format(states="'unknown'"), values)
         changed = {row[0] for row in cursor.fetchall()}
         cursor.execute(_KEEP_THREAD, [list(changed)])
     return changed
+
+
+def send_again(ids: Sequence[int], *, by: str, now: datetime) -> set[int]:
+    """A person has these mails in doubt sent once more, though they may have been sent. Return the ids of those that
+    will be: not those to suppressed contacts or of cancelled campaigns.
+
+    What they were counted for stays counted, because the first attempt may have been taken; the next claim counts anew.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_SEND_AGAIN, {"ids": list(ids), "now": now, "what": What.SENT_AGAIN, "by": by})
+        changed = {row[0] for row in cursor.fetchall()}
+    return changed
+
+
+def ask_again(ids: Sequence[int], *, now: datetime, later: datetime) -> set[int]:
+    """Mark mails in doubt before their provider is asked with the same bytes; return the ids of those that it may be.
+
+    Should the provider not have them, it sends them now: so what `begin` demands is demanded here too, and that the
+    provider still knows the key. Another worker may not ask before `later`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ASK_AGAIN, {"ids": list(ids), "now": now, "later": later, "since": now - KEY_HOLDS})
+        return {row[0] for row in cursor.fetchall()}
+
+
+def book_anew(messages: Sequence[Claimed], *, now: datetime, day: date) -> None:
+    """Count locked mails in doubt where they are sent if that is now. Call in the transaction that reserved it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _BOOK_ANEW,
+            {"ids": [message.id for message in messages], "now": now, "day": day, "what": What.BOOKED_ANEW},
+        )
+
+
+def never_ask(ids: Sequence[int], detail: str) -> None:
+    """The same cannot be asked with any more: only evidence or a person may end these doubts."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(_NEVER_ASK, [detail[:300], list(ids)])
+
+
+def refused_after_all(message_id: int, reason: Reason, detail: str, *, now: datetime) -> bool:
+    """Asked again, the provider did not know the mail and refused it: surely not sent, and never will be."""
+    with transaction.atomic():
+        changed = _return_rows(
+            [message_id],
+            None,
+            "status = 'failed', reason = %(reason)s, detail = %(detail)s",
+            {"reason": reason, "detail": detail[:300]},
+            state="unknown",
+        )
+        if changed:
+            DoubtEntry.objects.create(message_id=message_id, what=What.REFUSED, at=now)
+    return bool(changed)
 
 
 def keep_sender(messages: Iterable[Claimed]) -> None:
@@ -346,11 +447,13 @@ def _return(messages: Sequence[Claimed], change: str, values: dict[str, Any]) ->
             _return_rows(ids, claim_id, change, values)
 
 
-def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values: dict[str, Any]) -> None:
-    """Change claimed rows that were surely not sent and give their quota back, in the locks' one order."""
+def _return_rows(
+    ids: Sequence[int], claim_id: UUID | None, change: str, values: dict[str, Any], *, state: str = "claimed"
+) -> int:
+    """Change rows that were surely not sent and give their quota back, in the locks' one order; return how many."""
     agency_id = context.current_agency().pk
     with connection.cursor() as cursor:
-        cursor.execute(_RETURN.format(change=change), {**values, "ids": list(ids), "claim": claim_id})
+        cursor.execute(_RETURN.format(change=change), {**values, "ids": list(ids), "claim": claim_id, "state": state})
         rows = cursor.fetchall()
     by_domain: Counter[tuple[int, date]] = Counter()
     by_sender: Counter[tuple[int, date, datetime]] = Counter()
@@ -370,6 +473,7 @@ def _return_rows(ids: Sequence[int], claim_id: UUID | None, change: str, values:
     for (account_id, utc_day), count in sorted(by_account.items()):
         accounts.give_back(account_id, agency_id, count, day=utc_day)
     senders.give_back_senders(by_sender)
+    return len(rows)
 
 
 # A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
@@ -392,27 +496,30 @@ _OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
 _CLAIM = """
 UPDATE campaigns_message m
 SET status = 'claimed', reason = '', detail = '', claim = %s, claimed_at = %s, counted_on = %s, lease_until = %s,
-    attempted_at = NULL,
+    attempted_at = NULL, fingerprint = '', ask_at = NULL,
     epoch = (SELECT value FROM server_epoch), sender_id = n.sender_id
 FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
 _MAY_GO = f"""
-FROM {{message}} unnest(%(ids)s::bigint[], %(claims)s::uuid[]) AS n (id, claim),
+FROM {{message}} unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(fingerprints)s::text[]) AS n (id, claim, fingerprint),
      campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
 """
 _BEGIN = f"""
-UPDATE campaigns_message m SET attempted_at = %(now)s, together = 1
+UPDATE campaigns_message m SET attempted_at = %(now)s, together = 1, fingerprint = n.fingerprint
 {_MAY_GO.format(message="")}
 RETURNING m.id
 """  # noqa: S608 - of constants
 # How many they were says later whether all of the request can still be found.
 _BEGIN_TOGETHER = f"""
-WITH going AS MATERIALIZED (SELECT m.id {_MAY_GO.format(message="campaigns_message m,")} FOR UPDATE OF m)
-UPDATE campaigns_message m SET attempted_at = %(now)s, together = (SELECT count(*) FROM going)
+WITH going AS MATERIALIZED (
+    SELECT m.id, n.fingerprint {_MAY_GO.format(message="campaigns_message m,")} FOR UPDATE OF m
+)
+UPDATE campaigns_message m
+SET attempted_at = %(now)s, together = (SELECT count(*) FROM going), fingerprint = going.fingerprint
 FROM going WHERE m.id = going.id
 RETURNING m.id
 """  # noqa: S608 - of constants
@@ -427,10 +534,14 @@ WHERE m.id = n.id AND m.claim = n.claim AND (m.status IN ('claimed', 'unknown'))
 # It was counted, and is told, at the time of the attempt.
 _PROVED_SENT = """
 WITH proved AS (
-    SELECT m.id, n.provider_id
-    FROM campaigns_message m JOIN unnest(%s::bigint[], %s::text[]) AS n (id, provider_id) ON n.id = m.id
-    WHERE m.status IN ('claimed', 'unknown')
+    SELECT m.id, m.status, n.provider_id
+    FROM campaigns_message m
+    JOIN unnest(%(ids)s::bigint[], %(provider_ids)s::text[]) AS n (id, provider_id) ON n.id = m.id
+    WHERE m.status IN ({states})
     ORDER BY m.id FOR UPDATE OF m
+), told AS (
+    INSERT INTO campaigns_doubtentry (message_id, what, by, at)
+    SELECT id, %(what)s, %(by)s, %(now)s FROM proved WHERE status = 'unknown'
 )
 UPDATE campaigns_message m
 SET status = 'sent', sent_at = COALESCE(m.attempted_at, m.claimed_at), reason = '', detail = '', lease_until = NULL,
@@ -442,6 +553,76 @@ RETURNING m.id
 _KEEP_THREAD = """
 UPDATE campaigns_enrollment e SET sender_id = m.sender_id
 FROM campaigns_message m WHERE m.id = ANY(%s) AND e.id = m.enrollment_id AND e.sender_id IS NULL
+"""
+# The reader may have heard from its sender already, so it leaves from no other.
+_SEND_AGAIN = f"""
+WITH doubted AS (
+    SELECT m.id, m.enrollment_id, m.account_id, m.sender_id, m.claimed_at, m.counted_on
+    FROM campaigns_message m
+    JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status <> 'cancelled'
+    JOIN campaigns_contact p ON p.id = m.contact_id
+    WHERE m.id = ANY(%(ids)s) AND m.status = 'unknown'
+      AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+    ORDER BY m.id FOR UPDATE OF m
+), told AS (
+    INSERT INTO campaigns_doubtentry (message_id, what, by, at, account_id, sender_id, claimed_at, counted_on)
+    SELECT id, %(what)s, %(by)s, %(now)s, account_id, sender_id, claimed_at, counted_on FROM doubted
+), kept AS (
+    UPDATE campaigns_enrollment e SET sender_id = doubted.sender_id
+    FROM doubted WHERE e.id = doubted.enrollment_id AND e.sender_id IS NULL
+)
+UPDATE campaigns_message m
+SET status = 'scheduled', reason = '', detail = '', due_at = %(now)s, sendings = m.sendings + 1, refused_by = '{{}}',
+    claim = NULL, claimed_at = NULL, counted_on = NULL, lease_until = NULL, epoch = NULL, attempted_at = NULL,
+    sender_id = NULL
+FROM doubted WHERE m.id = doubted.id
+RETURNING m.id
+"""  # noqa: S608 - see suppressions
+# What was counted when it was tried is counted on its own row again.
+_NOT_AGAIN = """
+WITH tried AS (
+    SELECT DISTINCT ON (m.id) m.id, n.provider_id, d.id AS entry_id, d.account_id, d.sender_id, d.claimed_at,
+        d.counted_on
+    FROM campaigns_message m
+    JOIN unnest(%(ids)s::bigint[], %(provider_ids)s::text[]) AS n (id, provider_id) ON n.id = m.id
+    JOIN campaigns_doubtentry d ON d.message_id = m.id AND d.what = 'sent_again' AND d.claimed_at IS NOT NULL
+    WHERE m.status IN ('scheduled', 'held')
+    ORDER BY m.id, d.id DESC
+), locked AS (
+    SELECT m.id FROM campaigns_message m JOIN tried ON tried.id = m.id
+    WHERE m.status IN ('scheduled', 'held') ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+    UPDATE campaigns_doubtentry d SET account_id = NULL, sender_id = NULL, claimed_at = NULL, counted_on = NULL
+    FROM tried JOIN locked ON locked.id = tried.id WHERE d.id = tried.entry_id
+), told AS (
+    INSERT INTO campaigns_doubtentry (message_id, what, by, at) SELECT id, %(what)s, %(by)s, %(now)s FROM locked
+)
+UPDATE campaigns_message m
+SET status = 'sent', sent_at = tried.claimed_at, reason = '', detail = '', provider_id = tried.provider_id,
+    account_id = tried.account_id, sender_id = tried.sender_id, claimed_at = tried.claimed_at,
+    counted_on = tried.counted_on
+FROM tried JOIN locked ON locked.id = tried.id WHERE m.id = tried.id
+RETURNING m.id
+"""
+_ASK_AGAIN = f"""
+UPDATE campaigns_message m SET ask_at = %(later)s
+FROM campaigns_campaign c, campaigns_contact p
+WHERE m.id = ANY(%(ids)s) AND m.status = 'unknown' AND m.fingerprint <> ''
+  AND (m.ask_at IS NULL OR m.ask_at <= %(now)s) AND m.attempted_at > %(since)s
+  AND c.id = m.campaign_id AND c.status IN ('running', 'finished') AND p.id = m.contact_id
+  AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+RETURNING m.id
+"""  # noqa: S608 - see suppressions
+_BOOK_ANEW = """
+WITH told AS (
+    INSERT INTO campaigns_doubtentry (message_id, what, by, at, account_id, sender_id, claimed_at, counted_on)
+    SELECT id, %(what)s, '', %(now)s, account_id, sender_id, claimed_at, counted_on
+    FROM campaigns_message WHERE id = ANY(%(ids)s)
+)
+UPDATE campaigns_message SET claimed_at = %(now)s, counted_on = %(day)s WHERE id = ANY(%(ids)s)
+"""
+_NEVER_ASK = """
+UPDATE campaigns_message SET fingerprint = '', detail = %s WHERE id = ANY(%s) AND status = 'unknown'
 """
 _DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = %s, attempts = attempts + 1, lease_until = NULL
@@ -460,7 +641,7 @@ _BACK = (
 _RETURN = """
 WITH gone AS (
     SELECT id, campaign_id, account_id, sender_id, claimed_at, counted_on FROM campaigns_message
-    WHERE id = ANY(%(ids)s) AND status = 'claimed' AND (%(claim)s::uuid IS NULL OR claim = %(claim)s)
+    WHERE id = ANY(%(ids)s) AND status = %(state)s AND (%(claim)s::uuid IS NULL OR claim = %(claim)s)
     ORDER BY id FOR UPDATE
 )
 UPDATE campaigns_message m

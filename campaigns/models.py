@@ -464,6 +464,8 @@ class Message(AgencyRow):
 
     `planned` is the account of the launch plan, `account` the one it goes through now. `key` names the mail to
     the outside world: Message-ID, idempotency key, metadata. `claim` fences a worker out whose lease is over.
+    `fingerprint` is of the bytes of the last attempt and of where they went, where that provider may be asked again
+    with the same; `ask_at` is when, empty for at once. `sendings` counts how often a person had it sent again.
 
     Without foreign keys in the database, whose checks took longer than a launch of a million itself: a launch makes
     rows from rows it has read, what a launch has read is not deleted (a trigger keeps the campaign and its steps;
@@ -549,6 +551,9 @@ class Message(AgencyRow):
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, db_default=0)
     rescues = models.PositiveSmallIntegerField(default=0, db_default=0)
     refused_by = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    fingerprint = models.CharField(max_length=32, blank=True, default="", db_default="")
+    ask_at = models.DateTimeField(null=True)
+    sendings = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     sent_at = models.DateTimeField(_("sent"), null=True)
     provider_id = models.CharField(_("provider's id"), max_length=255, blank=True, db_default="")
@@ -581,6 +586,8 @@ class Message(AgencyRow):
             models.Index("lease_until", condition=Q(status="claimed"), name="message_leases"),
             # A campaign in numbers, and whether it is finished.
             models.Index("campaign", "status", "account", name="message_campaign_status"),
+            # Which providers are to be asked.
+            models.Index("account", condition=Q(status="unknown"), name="message_doubts"),
         ]
 
     def __str__(self) -> str:
@@ -636,3 +643,43 @@ class CampaignOutcome(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}: {self.delivered} delivered, {self.bounced} bounced"
+
+
+class DoubtEntry(AgencyRow):
+    """What was done about a mail in doubt, by whom and when. Written by `lifecycle` alone.
+
+    Where the mail stays counted beside what its own row says, the entry says where: an attempt that may have been
+    taken is not given back when the mail goes again.
+    """
+
+    class What(models.TextChoices):
+        SHOWN = "shown", _("An event showed that it was sent")
+        ANSWERED = "answered", _("The provider was asked again: it has it")
+        REFUSED = "refused", _("The provider was asked again: it never had it and refuses it")
+        BOOKED_ANEW = "booked_anew", _("The provider is asked again in another hour: counted as one more mail")
+        COUNTED_AS_SENT = "counted_as_sent", _("Counted as sent")
+        SENT_AGAIN = "sent_again", _("Sent again")
+
+    message = models.ForeignKey(Message, on_delete=models.PROTECT, related_name="doubts", verbose_name=_("message"))
+    what = models.CharField(_("what was done"), max_length=20, choices=What.choices)
+    by = models.CharField(_("by"), max_length=254, blank=True, help_text=_("Empty: the machine."))
+    at = models.DateTimeField(_("when"))
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    sender = models.ForeignKey(Sender, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    claimed_at = models.DateTimeField(null=True)
+    counted_on = models.DateField(null=True)
+
+    class Meta:
+        verbose_name = _("entry of a doubt")
+        verbose_name_plural = _("entries of doubts")
+        ordering = ["at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(account=None, sender=None, claimed_at=None, counted_on=None)
+                | Q(account__isnull=False, sender__isnull=False, claimed_at__isnull=False, counted_on__isnull=False),
+                name="doubt_counts_whole_or_not",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message_id}: {self.what}"

@@ -83,3 +83,15 @@ def decide(error: DeliveryError, *, confirmations: int, snoozes: int, idempotent
             return Decision(Verb.CONFIRM, Reason.IN_DOUBT)
         case _:
             return Decision(Verb.DOUBT, Reason.IN_DOUBT, Trouble.REFUSED)
+
+
+def decide_doubt(error: DeliveryError) -> Decision:
+    """What it means when a provider that knows our key is asked again, minutes later, and does not say yes.
+
+    It looks the key up before the mail, so where it refuses the mail itself it never had it. Whatever is refused
+    before, such as too many requests, says nothing about the first attempt.
+    """
+    now = decide(error, confirmations=0, snoozes=0, idempotent=False)
+    if now.verb is Verb.FAIL and error.code is not None:
+        return now
+    return Decision(Verb.DOUBT, Reason.IN_DOUBT, now.trouble)

@@ -16,6 +16,7 @@ from campaigns.models import (
     CampaignOutcome,
     Contact,
     ContactList,
+    DoubtEntry,
     Enrollment,
     Intake,
     Link,
@@ -100,6 +101,7 @@ def plant(agency: Agency) -> dict[str, Model]:
             recipient=f"kim@{MARK}.test",
             detail=f"{MARK} bounce",
         )
+        make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
         make(Group, name=f"{MARK} group")
         colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)
         make(ApiKey, user=colleague, name=f"{MARK} key", prefix=f"{MARK}"[:12], digest="0" * 64)

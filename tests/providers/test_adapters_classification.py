@@ -125,7 +125,7 @@ HTTP: list[tuple[str, Exception, type[DeliveryError] | None]] = [
     ("429, Resend", answered(429, RESEND["rate"]), Throttled),
     ("429, Resend, day spent", answered(429, RESEND["day spent"]), AccountBlocked),
     ("429, Resend, month spent", answered(429, RESEND["month spent"]), AccountBlocked),
-    ("409, Resend, reused", answered(409, RESEND["reused"]), Unsure),
+    ("409, Resend, reused", answered(409, RESEND["reused"]), None),
     ("409, Resend, in progress", answered(409, RESEND["in progress"]), Unsure),
     ("500, Resend", answered(500, RESEND["broken"]), Unsure),
     ("400, SendGrid, to", answered(400, sendgrid("x", "personalizations.0.to.0.email")), RecipientRefused),

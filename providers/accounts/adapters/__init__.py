@@ -9,17 +9,21 @@ mime            envelope → Django's class or ready bytes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
 from anymail.exceptions import AnymailConfigurationError
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import anymail, smtp
 from providers.accounts.adapters.wire import Wire
+from providers.accounts.envelope import Envelope
 from providers.accounts.errors import AccountMisconfigured
+from providers.accounts.models import Account
 
-__all__ = ["KINDS", "KindOfAccount", "Wire", "open"]
+__all__ = ["KINDS", "KindOfAccount", "Wire", "check", "fingerprint", "open"]
 
 # Settings of an account that are not for its wire: how many lines a worker may hold open to it.
 _NOT_OURS = frozenset({"connections"})
@@ -71,6 +75,16 @@ def open(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) 
         return anymail.AnymailWire(anymail.HTTP_KINDS[kind], credentials, ours)
     except AnymailConfigurationError as error:
         raise AccountMisconfigured("options", str(error).splitlines()[0]) from None
+
+
+def fingerprint(account: Account, envelope: Envelope) -> str:
+    """32 characters that change when the mail does, or the account behind these settings.
+
+    An idempotency key holds for the same bytes at the same account alone, and another API key may be another account's.
+    """
+    where = (account.kind, sorted(account.credentials.items()), account.options.get("api_url"))
+    secret = blake2b(settings.SECRET_KEY.encode()).digest()
+    return blake2b(repr((where, envelope)).encode(), key=secret, digest_size=16).hexdigest()
 
 
 def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:

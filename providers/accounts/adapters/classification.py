@@ -70,10 +70,16 @@ def classify(exc: Exception) -> DeliveryError | None:
 
 
 def refusal(status: int, answer: Any, headers: Mapping[str, str]) -> DeliveryError | None:
-    """The same for an HTTP answer: its status, its body (parsed JSON, or text) and its headers."""
+    """The same for an HTTP answer: its status, its body (parsed JSON, or text) and its headers.
+
+    None also when it says that an earlier attempt with the same key was taken.
+    """
     if 200 <= status < 300:
         return None
     said = _said(status, answer)
+    if status == 409 and said.name == "invalid_idempotent_request":
+        # Resend, https://resend.com/docs/dashboard/emails/idempotency-keys: our key was used, with other bytes.
+        return None
     if status == 503:
         return NotAccepted(said.line, code=status)
     if 300 <= status < 400:
@@ -81,7 +87,7 @@ def refusal(status: int, answer: Any, headers: Mapping[str, str]) -> DeliveryErr
             return NotAccepted(f"{said.line}; a redirect is not followed, check the account's api_url", code=status)
         return Unsure(said.line, code=status)
     if not 400 <= status < 500 or status == 409:
-        # 409 is Resend's answer to a key it has already seen: an earlier attempt may well have been taken.
+        # Any other 409 is Resend's answer while an earlier attempt with the same key has not ended.
         return Unsure(said.line, code=status)
     return _client_error(status, said, headers)
 
