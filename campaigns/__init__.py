@@ -20,6 +20,7 @@ suppressions who must not be mailed: the one definition for all who ask
 optout       a reader leaves                                         → suppressions, cancelled messages
 tracking     pixels and links, answered before Django                → events
 verdicts     pure: was it a person or a program
+returned     mail that came back: bounces, complaints, replies        → events
 feedback     events become facts on messages, suppressions, outcomes
 doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from urllib.parse import quote
+from uuid import UUID
 
+from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext as _
 
@@ -18,6 +20,7 @@ from campaigns.models import Step
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import TrafficClass
+from providers.senders.inbound import tokens as returns
 from tenants.models import Agency
 
 OPT_OUT_PATH, TRACKING_PATH = "u/", "t/"
@@ -48,6 +51,7 @@ class Envelopes:
         self._opt_outs = tokens.Signer(agency.schema_name, tokens.OPT_OUT)
         self._opens = tokens.Signer(agency.schema_name, tokens.OPEN)
         self._clicks = tokens.Signer(agency.schema_name, tokens.CLICK)
+        self._return_keys = tokens.envelope_keys()
         self._host = own.partition("://")[2].partition("/")[0].partition(":")[0]
         self._mails: dict[int, _Mail | str] = {}
 
@@ -93,7 +97,13 @@ class Envelopes:
             message_id=f"<{message.key}@{mime.ascii_domain(message.sender_address.rpartition('@')[2])}>",
             headers=headers,
             metadata={"agency": self._agency.schema_name, "message": str(message.key)},
+            envelope_sender=self._return_path(message.key),
         )
+
+    def _return_path(self, key: UUID) -> str | None:
+        if not settings.BOUNCE_DOMAIN:
+            return None
+        return f"{returns.make(self._agency.pk, key, keys=self._return_keys)}@{settings.BOUNCE_DOMAIN}"
 
 
 def _made(step: Step, agency: Agency, host: str) -> _Mail | str:

@@ -9,12 +9,12 @@ from django.conf import settings
 from django.dispatch import receiver
 from django.utils import timezone
 
-from campaigns import control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle
+from campaigns import control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle, returned
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
 from providers.accounts import checkup as accounts
-from providers.accounts import webhooks
+from providers.accounts import inbox, webhooks
 from providers.senders import ledger as senders
 from providers.senders import warming
 from tenants import context, jobs, visits
@@ -42,6 +42,8 @@ def tick() -> None:
     if webhooks.pending():
         # Whoever was told of it may have been cut off.
         jobs.enqueue(hear)
+    if inbox.pending():
+        jobs.enqueue(take_in)
     visiting = {visit.agency: visit for visit in visits.due(now=timezone.now())}
 
     def look_after(agency: Agency) -> None:
@@ -60,6 +62,18 @@ def tick() -> None:
 def hear() -> None:
     """Act on what providers have posted."""
     feedback.hear(now=timezone.now())
+
+
+@job
+def take_in() -> None:
+    """Act on the mail that came back."""
+    returned.take_in(clock=timezone.now)
+
+
+@receiver(inbox.arrived)
+def _ring_for_mail(**_: Any) -> None:
+    with context.public():
+        jobs.enqueue(take_in)
 
 
 @receiver(webhooks.arrived)
@@ -117,6 +131,7 @@ def warm() -> None:
         senders.purge(now=timezone.now())
 
     webhooks.prune(now=timezone.now())
+    inbox.prune(now=timezone.now())
     _in_each_agency("The warmup of domains", look_after)
 
 

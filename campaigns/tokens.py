@@ -66,6 +66,11 @@ def read(token: str, schema: str, purpose: str) -> tuple[UUID, int] | None:
     return None
 
 
+def envelope_keys() -> list[bytes]:
+    """The keys that sign envelope senders, for all agencies: the first signs, each checks."""
+    return [_derived(secret, "", "envelope") for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
 @lru_cache(maxsize=1024)
 def _derived(secret: str, schema: str, purpose: str) -> bytes:
     key = blake2b(secret.encode(), digest_size=32, person=b"polza tokens").digest()

@@ -300,6 +300,14 @@ if sentry_dsn := env.str("SENTRY_DSN", ""):
 
     reporting.start(sentry_dsn)
 
+# The domain of signed envelope senders, so that a mail server's notice names its mail; empty: a sender's own address is
+# the return path. SPF must allow the SMTP server to send for it, and its MX must lead to `manage.py inbound`.
+BOUNCE_DOMAIN = env.str("BOUNCE_DOMAIN", "").lower()
+# Whose mail `manage.py inbound` takes, where it listens, and how many bytes a mail may have.
+INBOUND_DOMAINS = sorted({*env.list("INBOUND_DOMAINS", default=[]), *filter(None, [BOUNCE_DOMAIN])})
+INBOUND_PORT = env.int("INBOUND_PORT", 2525)
+INBOUND_MAX_BYTES = env.int("INBOUND_MAX_BYTES", 30 * 1024 * 1024)
+
 # Kept short, so that a worker's answer is never longer away than its job may last.
 WIRE_TIMEOUTS = {
     "smtp": {"connect_timeout": 5, "command_timeout": 15, "answer_timeout": 30},

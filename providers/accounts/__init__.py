@@ -1,9 +1,11 @@
 """Accounts at mail providers, rented by the operator and shared, or brought by one agency. Public schema.
 
-models     Account, Allotment, LedgerRow, Health, WebhookPost
+models     Account, Allotment, LedgerRow, Health, WebhookPost, InboundMail
 secrets    encryption of credentials at rest
 signatures whether a webhook's post comes from the account's provider
 webhooks   takes what providers post, stores each once; handled later
+receiving  the mail server for what comes back
+inbox      stores each such mail once; handled later
 hearing    pure: a post becomes events
 routing    pure: traffic class → order of accounts
 ledger     the only writer of LedgerRow: reserve and give back

@@ -288,6 +288,36 @@ class WebhookPost(models.Model):
         return f"{self.account_id} {self.received_at}"
 
 
+class InboundMail(models.Model):
+    """A mail that came back to us: a bounce, a complaint, a reply. Written by `inbox` alone, kept for two weeks.
+
+    `body` is as much of it as is ever read, `size` its whole length in bytes. `digest` is of envelope and mail, so that
+    it is stored once. `kind` is what it was found to be.
+    """
+
+    digest = models.UUIDField(unique=True)
+    sender = models.CharField(_("envelope sender"), max_length=320, blank=True)
+    recipients = ArrayField(models.CharField(max_length=320), verbose_name=_("recipients"))
+    body = models.BinaryField()
+    size = models.PositiveIntegerField(_("size"))
+    received_at = models.DateTimeField(_("received"), db_default=Now())
+    handled_at = models.DateTimeField(_("handled"), null=True)
+    kind = models.CharField(_("kind"), max_length=12, blank=True, db_default="")
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    trouble = models.CharField(_("trouble"), max_length=300, blank=True, db_default="")
+
+    class Meta:
+        verbose_name = _("mail that came back")
+        verbose_name_plural = _("mails that came back")
+        indexes = [
+            models.Index(fields=["id"], condition=Q(handled_at=None), name="inbound_mails_to_handle"),
+            models.Index(fields=["received_at"], name="inbound_mails_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sender} {self.received_at}"
+
+
 class WebhookDay(models.Model):
     """What came by webhook for an account on a UTC day: events, and posts that were refused or not understood."""
 

@@ -85,7 +85,7 @@ _URL = re.compile(r"(?:https?://|www\.)\S+")
 _QUESTION_MARK = re.compile(r"[^.!?\n]{0,150}[?？]")
 
 _STOP_SUBJECT = re.compile(
-    r"\W*(?:(?:re|fwd?|aw)\s*:\s*)?(?:unsubscribe(?: me)?|stop|remove(?: me)?|opt[- ]?out|abmelden|abmeldung|d[ée]sabonner|d[ée]sinscription|baja"
+    r"\W*(?:(?:re|fwd?|aw)\s*:\s*)?(?:unsubscribe(?: me)?(?: [\w-]{40})?|stop|remove(?: me)?|opt[- ]?out|abmelden|abmeldung|d[ée]sabonner|d[ée]sinscription|baja"
     r"|cancellami|cancellazione|descadastrar|wypisz|rezygnacja|afmelden|uitschrijven|отписаться|отписка|отпишите(?: меня)?|стоп)\W*",
     re.I,
 )

@@ -1,7 +1,7 @@
 """`classify`: one verdict for any bytes."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
@@ -46,6 +46,7 @@ class Verdict:
     label_span: str = ""
     returns: date | None = None
     report: reports.Report | None = None
+    subject: str = ""
     message_ids: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     cut: str = ""
@@ -116,6 +117,9 @@ def _with_references(verdict: Verdict, mail: Mail) -> Verdict:
         for value in mail.headers.all(name)
         for address in addresses_in(value)
     ]
-    verdict.message_ids.extend(dict.fromkeys(found[:50]))
-    verdict.addresses.extend(dict.fromkeys(addresses[:50]))
-    return verdict
+    return replace(
+        verdict,
+        subject=mail.headers.get("subject")[:500],
+        message_ids=list(dict.fromkeys(found[:50])),
+        addresses=list(dict.fromkeys(addresses[:50])),
+    )

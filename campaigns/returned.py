@@ -1,0 +1,170 @@
+"""Mail that came back becomes events: what it is, which mail of whose it is about, what follows.
+
+take_in ─► classify   bounce, complaint, reply, …           (providers.senders.inbound)
+        ─► named      by the signed envelope address, the way out in its subject, or the Message-ID that it quotes
+        ─► record     an event each, once; who wants to leave, leaves
+
+Harmless when it runs twice, or in two workers at once: events are stored once.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from campaigns import feedback, optout, tokens
+from campaigns.models import Message
+from providers.accounts import inbox
+from providers.accounts.events import BounceClass, EventType, Heard
+from providers.accounts.models import InboundMail
+from providers.senders.inbound import tokens as envelopes
+from providers.senders.inbound.answers import Recipient
+from providers.senders.inbound.labels import Label
+from providers.senders.inbound.verdict import Kind, Verdict, classify
+from tenants import context
+from tenants.models import Agency
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "inbound"
+
+_AT_ONCE = 50
+_WAY_OUT = re.compile(r"(?<![\w-])[A-Za-z0-9_-]{40}(?![\w-])")
+# Refused for how our servers and domains are set up, which no other mail to that address would mend.
+_OURS = frozenset(
+    {
+        "authfailure",
+        "failedstarttls",
+        "norelaying",
+        "notcompliantrfc",
+        "requireptr",
+        "securityerror",
+        "syntaxerror",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The mail that is meant. `leaves`: who wrote holds its way out."""
+
+    agency: Agency
+    key: UUID
+    leaves: bool = False
+
+
+def take_in(*, clock: Callable[[], datetime]) -> int:
+    """Handle the mails that wait; return how many there were. Works in the public schema and enters agencies."""
+    agencies = {agency.pk: agency for agency in context.ready_agencies()}
+    count = after = 0
+    while mails := inbox.take(_AT_ONCE, after=after):
+        after = mails[-1].pk
+        for mail in mails:
+            try:
+                verdict, trouble = _handle(mail, agencies, clock)
+            except Exception as error:
+                # What is wrong with one mail must not stop the others.
+                logger.exception("a mail that came back could not be handled", extra={"mail": mail.pk})
+                inbox.failed(mail, type(error).__name__, now=clock())
+            else:
+                inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, now=clock())
+        count += len(mails)
+    return count
+
+
+def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]) -> tuple[Verdict, str]:
+    """What a mail is, and what is wrong with it."""
+    verdict = classify(bytes(mail.body), today=mail.received_at.date())
+    if verdict.kind is None:
+        return verdict, verdict.refused
+    if verdict.kind is Kind.REPORT:
+        return verdict, verdict.report.problem if verdict.report else ""
+    named = _named(verdict, mail.recipients, agencies)
+    if named is None:
+        return verdict, "It names no mail of ours."
+    with context.entered(named.agency):
+        feedback.record(_events(mail, verdict, named.key), now=clock())
+        if named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict):
+            message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
+            if message is not None:
+                feedback.opted_out(message, this_list=False, how=optout.MAIL, clock=clock)
+    return verdict, ""
+
+
+def _named(verdict: Verdict, recipients: Iterable[str], agencies: Mapping[int, Agency]) -> _Named | None:
+    keys = tokens.envelope_keys()
+    for address in (*recipients, *verdict.addresses):
+        found = envelopes.read(address, keys=keys)
+        if found is not None and found.agency in agencies:
+            return _Named(agencies[found.agency], found.message)
+    for token in _WAY_OUT.findall(verdict.subject):
+        for agency in agencies.values():
+            if way_out := tokens.read(token, agency.schema_name, tokens.OPT_OUT):
+                return _Named(agency, way_out[0], leaves=True)
+    for message_id in verdict.message_ids:
+        key = _key(message_id)
+        if key is None:
+            continue
+        for agency in agencies.values():
+            with context.entered(agency):
+                if Message.objects.filter(key=key).exists():
+                    return _Named(agency, key)
+    return None
+
+
+def _key(message_id: str) -> UUID | None:
+    """The key of the mail that has this Message-ID, if it may be ours."""
+    try:
+        return UUID(message_id.rpartition("@")[0])
+    except ValueError:
+        return None
+
+
+def _events(mail: InboundMail, verdict: Verdict, key: UUID) -> list[Heard]:
+    def event(type_: EventType, place: int, **more: str | BounceClass) -> Heard:
+        raw_id = f"{mail.digest.hex}.{place}"
+        return Heard(SOURCE, raw_id, type_, mail.received_at, mail.received_at, key, **more)  # type: ignore[arg-type]
+
+    if verdict.kind is Kind.HUMAN:
+        return [event(EventType.REPLIED, 0, detail=str(verdict.label))]
+    if verdict.kind is Kind.AUTO_REPLY:
+        back = f", back {verdict.returns.isoformat()}" if verdict.returns else ""
+        return [event(EventType.OTHER, 0, detail=f"{verdict.label}{back}")]
+    return [
+        event(_type(verdict, one), place, recipient=one.address, detail=_detail(one), **_class(verdict, one))
+        for place, one in enumerate(verdict.recipients)
+    ]
+
+
+def _type(verdict: Verdict, one: Recipient) -> EventType:
+    if verdict.kind is Kind.COMPLAINT:
+        # A button to unsubscribe is no accusation.
+        return EventType.OTHER if _left_in_mail_program(verdict) else EventType.COMPLAINED
+    if verdict.kind is Kind.DELIVERED:
+        return EventType.DELIVERED
+    return EventType.DEFERRED if one.action == "delayed" else EventType.BOUNCED
+
+
+def _class(verdict: Verdict, one: Recipient) -> dict[str, BounceClass]:
+    return {"bounce_class": bounce_class(one)} if verdict.kind is Kind.BOUNCE and one.action != "delayed" else {}
+
+
+def bounce_class(one: Recipient) -> BounceClass:
+    """The class of a recipient's bounce: what it says of the address, and whose fault it is."""
+    if one.hard:
+        return BounceClass.HARD
+    if one.reason in ("mailboxfull", "exceedlimit"):
+        return BounceClass.MAILBOX_FULL
+    if one.fault == "sender":
+        return BounceClass.OURS if one.reason in _OURS else BounceClass.BLOCKED
+    return BounceClass.SOFT
+
+
+def _detail(one: Recipient) -> str:
+    return " ".join(filter(None, (one.status, one.reason, one.said)))
+
+
+def _left_in_mail_program(verdict: Verdict) -> bool:
+    return verdict.kind is Kind.COMPLAINT and verdict.span in ("opt-out", "opt-out-list")

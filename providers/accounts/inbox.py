@@ -1,0 +1,86 @@
+"""Mail that came back to us, stored once as it came, answered, and handled later. The only writer of InboundMail.
+
+receiving ─► keep     durable before the answer; the server that brings it is not kept waiting
+          ─► arrived  somebody should look
+take      ─► handled  what it was, and what was wrong with it
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.dispatch import Signal
+
+from providers.accounts.models import InboundMail
+
+KEPT = timedelta(days=14)
+# More of one is never read.
+MOST_STORED = 8 << 20
+# A mail that could not be handled so often is kept with its trouble, and looked at no more.
+ATTEMPTS = 3
+
+# Sent when a mail was stored and nobody has been told of an earlier one that still waits.
+arrived = Signal()
+
+
+def keep(sender: str, recipients: Sequence[str], raw: bytes) -> bool:
+    """Store a mail, at most MOST_STORED bytes of it, once; return whether it is new. Returns when it is on disk."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (sender.encode(), *sorted(one.encode("utf-8", "replace") for one in recipients), raw):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    row: tuple[UUID, str, list[str], bytes, int] = (
+        UUID(bytes=digest.digest()),
+        _clean(sender),
+        [_clean(one) for one in recipients],
+        raw[:MOST_STORED],
+        len(raw),
+    )
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_STORE, row)
+        stored = cursor.fetchone()
+    if stored is None:
+        return False
+    # After the commit: who handles an earlier one looks once more when it is done, and then sees this one.
+    if not InboundMail.objects.filter(handled_at=None, pk__lt=stored[0]).exists():
+        arrived.send(sender="providers.accounts.inbox")
+    return True
+
+
+def pending() -> bool:
+    """Whether any mail waits to be handled."""
+    return InboundMail.objects.filter(handled_at=None).exists()
+
+
+def take(limit: int, *, after: int = 0) -> list[InboundMail]:
+    """The oldest mails later than this one that wait."""
+    return list(InboundMail.objects.filter(handled_at=None, pk__gt=after).order_by("pk")[:limit])
+
+
+def handled(mail: InboundMail, *, kind: str, trouble: str = "", now: datetime) -> None:
+    """It needs no more looking at."""
+    InboundMail.objects.filter(pk=mail.pk).update(handled_at=now, kind=kind, trouble=trouble[:300])
+
+
+def failed(mail: InboundMail, trouble: str, *, now: datetime) -> None:
+    """It could not be handled: it is tried again, but not for ever."""
+    found = InboundMail.objects.filter(pk=mail.pk)
+    found.update(attempts=F("attempts") + 1, trouble=trouble[:300])
+    found.filter(attempts__gte=ATTEMPTS).update(handled_at=now)
+
+
+def prune(*, now: datetime) -> int:
+    """Forget mails that were handled and are old; return how many."""
+    return InboundMail.objects.filter(received_at__lt=now - KEPT, handled_at__isnull=False).delete()[0]
+
+
+def _clean(address: str) -> str:
+    return address.replace("\0", "").encode("utf-8", "replace").decode()[:320]
+
+
+_STORE = """
+INSERT INTO accounts_inboundmail (digest, sender, recipients, body, size) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING RETURNING id
+"""
