@@ -6,15 +6,17 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Case, Count, Q, QuerySet, Value, When
-from django.db.models.functions import TruncDate
+from django.db.models import Case, Count, Q, QuerySet, Sum, Value, When
+from django.db.models.functions import Coalesce, TruncDate
 from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, CampaignOutcome, Message
+from campaigns.progress import Told, told
 from campaigns.summaries import Summary, summaries
+from providers.accounts.events import FACTS
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Allotment, Health, LedgerRow, Period
 from providers.senders import ledger as senders
@@ -72,6 +74,7 @@ def dashboard(agency: Agency, campaigns: QuerySet[Campaign], *, now: datetime) -
     return {
         "kpis": [_sent_today(series), *_unsent(recent), _capacity(accounts)],
         "campaigns": _shown(campaigns),
+        "told": _told(recent),
         "accounts": accounts,
         "days": {
             "labels": [(first + timedelta(days=number)).isoformat() for number in range(DAYS)],
@@ -166,6 +169,14 @@ def _unsent(campaign_ids: list[int]) -> list[dict[str, Any]]:
             "points": None,
         },
     ]
+
+
+def _told(campaign_ids: list[int]) -> list[Told]:
+    """What became of the mails of these campaigns together; nothing where none was sent."""
+    sent = Message.objects.filter(campaign__in=campaign_ids, status=Status.SENT).count()
+    sums = {fact.value: Coalesce(Sum(fact.value), 0) for fact in FACTS}
+    outcome = CampaignOutcome(**CampaignOutcome.objects.filter(campaign__in=campaign_ids).aggregate(**sums))
+    return told(outcome, sent) if sent else []
 
 
 def _capacity(accounts: list[AccountToday]) -> dict[str, Any]:

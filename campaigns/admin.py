@@ -286,6 +286,7 @@ class MessageAdmin(ReadOnly):
         "detail",
         ("due_at", "sent_at"),
         ("attempts", "attempted_at"),
+        "heard",
         ("key", "provider_id"),
     )
     ordering = ("-pk",)
@@ -317,6 +318,12 @@ class MessageAdmin(ReadOnly):
         if told.refused_by:
             parts.append(_("refused by %(accounts)s") % {"accounts": ", ".join(told.refused_by)})
         return " · ".join(parts) or "-"
+
+    @admin.display(description=gettext_lazy("what was heard of it"), empty_value="—")
+    def heard(self, message: Message) -> str | None:
+        events = explain(message, now=timezone.now()).events
+        lines = ((localize(timezone.localtime(one.at)), one.label, one.source, one.detail) for one in events)
+        return format_html_join("", "<p>{} · {} ({}) {}</p>", lines) or None
 
 
 def _is_draft(campaign: Campaign | None) -> bool:

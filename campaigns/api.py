@@ -72,6 +72,15 @@ class ReasonSerializer(serializers.Serializer[Any]):
     clears_at = serializers.DateTimeField(help_text="When the first of them may go, null where that is not known.")
 
 
+class ToldSerializer(serializers.Serializer[Any]):
+    """Mails of which one thing is known."""
+
+    code = serializers.CharField(help_text="delivered, opened, clicked, replied, bounced, complained or unsubscribed.")
+    label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
+    count = serializers.IntegerField()
+    percent = serializers.FloatField(help_text="Of those sent, with two decimals; null where none was.")
+
+
 class ProgressSerializer(serializers.Serializer[Any]):
     """Mails by what became of them: total = sent + the sum of the reasons' counts, exactly."""
 
@@ -88,6 +97,7 @@ class ProgressSerializer(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField()
     accounts = AccountProgressSerializer(many=True)
     reasons = ReasonSerializer(many=True)
+    told = ToldSerializer(many=True, help_text="What became of the mails that were sent, as far as it is known.")
 
 
 class NumberSerializer(serializers.Serializer[Any]):
@@ -96,6 +106,16 @@ class NumberSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment]
     used = serializers.IntegerField()
     allowed = serializers.IntegerField()
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """Something that was reported of a mail."""
+
+    code = serializers.CharField(help_text="sent, delivered, deferred, bounced, opened, …: it does not change.")
+    label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
+    at = serializers.DateTimeField()
+    source = serializers.CharField(help_text="Who reports it: the kind of an account, or a part of ours.")  # type: ignore[assignment]
+    detail = serializers.CharField(help_text="What the far end said.")
 
 
 class MessageSerializer(serializers.Serializer[Any]):
@@ -117,6 +137,7 @@ class MessageSerializer(serializers.Serializer[Any]):
     attempted_at = serializers.DateTimeField()
     refused_by = serializers.ListField(child=serializers.CharField(), help_text="Accounts that refused it.")
     numbers = NumberSerializer(many=True, help_text="The limits that bind it while it waits.")
+    events = EventSerializer(many=True, help_text="What was heard of it, the latest last; 50 at most.")
 
 
 class Pages(PageNumberPagination):

@@ -16,11 +16,12 @@ from providers.accounts.models import Account, LedgerRow, Period
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import routes
-from providers.senders.models import Sender, SenderDay
+from providers.senders.models import Event, Sender, SenderDay
 from tenants import context
 from tenants.models import Agency
 
 Status = Message.Status
+EVENTS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,17 @@ class Number:
     label: str
     used: int
     allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of a mail: what, when, and who reports it."""
+
+    code: str
+    label: str
+    at: datetime
+    source: str
+    detail: str
 
 
 @dataclass(slots=True)
@@ -53,6 +65,7 @@ class Explanation:
     attempted_at: datetime | None
     refused_by: list[str] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
+    events: list[Happened] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for programs."""
@@ -99,7 +112,16 @@ def explain(message: Message, *, now: datetime) -> Explanation:
         attempted_at=message.attempted_at,
         refused_by=list(refused),
         numbers=list(_numbers(message, agency, now)) if message.status == Status.SCHEDULED else [],
+        events=list(_events(message)),
     )
+
+
+def _events(message: Message) -> Iterator[Happened]:
+    """What was heard of the mail, the latest last."""
+    for event in Event.objects.filter(message=message.key).order_by("-at", "-pk")[:EVENTS_SHOWN][::-1]:
+        kind = event.get_bounce_class_display()
+        detail = ": ".join(str(part) for part in (kind, event.detail) if part)
+        yield Happened(event.type, str(event.get_type_display()), event.at, event.source, detail)
 
 
 def _numbers(message: Message, agency: Agency, now: datetime) -> Iterator[Number]:

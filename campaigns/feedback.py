@@ -25,7 +25,7 @@ from campaigns import lifecycle, optout, verdicts
 from campaigns.models import Message, Suppression
 from providers.accounts import hearing, webhooks
 from providers.accounts import ledger as accounts
-from providers.accounts.events import NOTHING, BounceClass, EventType, Heard, Outcome, Reader
+from providers.accounts.events import FACTS, NOTHING, BounceClass, EventType, Heard, Outcome, Reader
 from providers.accounts.models import WebhookDay, WebhookPost
 from providers.senders import events
 from providers.senders import ledger as senders
@@ -37,18 +37,8 @@ logger = logging.getLogger(__name__)
 # So many mails in a row that came back, none delivered in between, and the address is taken for dead.
 SOFT_BOUNCES = 3
 _SOFT = [BounceClass.SOFT, BounceClass.MAILBOX_FULL]
-# In the order of the facts' columns.
-_FACTS = (
-    EventType.DELIVERED,
-    EventType.OPENED,
-    EventType.CLICKED,
-    EventType.REPLIED,
-    EventType.BOUNCED,
-    EventType.COMPLAINED,
-    EventType.UNSUBSCRIBED,
-)
 _DELIVERED, _OPENED, _CLICKED, _BOUNCED, _COMPLAINED, _UNSUBSCRIBED = (
-    _FACTS.index(one)
+    FACTS.index(one)
     for one in (
         EventType.DELIVERED,
         EventType.OPENED,
@@ -65,7 +55,7 @@ _LOOK_AGAIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class _Mail:
-    """A message with what is told of it now; `times` are those of _FACTS."""
+    """A message with what is told of it now; `times` are those of FACTS."""
 
     id: int
     status: str
@@ -230,13 +220,13 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
 
 
 def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
-    """Set the times that are not set yet; return which facts are new, as places in _FACTS, by message."""
+    """Set the times that are not set yet; return which facts are new, as places in FACTS, by message."""
     if not mails:
         return {}
     columns: list[list[Any]] = [
         [mail.id for mail in mails],
         [mail.bounce_class for mail in mails],
-        *([mail.times[fact] for mail in mails] for fact in range(len(_FACTS))),
+        *([mail.times[fact] for mail in mails] for fact in range(len(FACTS))),
     ]
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_FACTS, columns)
@@ -245,7 +235,7 @@ def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
         known = {row[0]: row[1:] for row in cursor.fetchall()}
         if known:
             cursor.execute(_SET_FACTS, [_CLASSES, _CLASSES, *columns, list(known)])
-    nothing = (False,) * len(_FACTS)
+    nothing = (False,) * len(FACTS)
     return {
         mail.id: {
             fact for fact, set_before in enumerate(known.get(mail.id, nothing)) if mail.times[fact] and not set_before
@@ -327,7 +317,7 @@ def _count(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
             cursor.executemany(
                 _COUNT_CAMPAIGN,
                 [
-                    [campaign, *(facts[place] for place in range(len(_FACTS)))]
+                    [campaign, *(facts[place] for place in range(len(FACTS)))]
                     for campaign, facts in sorted(by_campaign.items())
                 ],
             )
@@ -338,7 +328,7 @@ def _count(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
 
 _CLASSES = list(BounceClass.values)
 READERS = list(Reader.values)
-_COLUMNS = [f"{fact.value}_at" for fact in _FACTS]
+_COLUMNS = [f"{fact.value}_at" for fact in FACTS]
 # The account must be the one that the mail went through: an agency's own account says nothing of what others sent.
 _OF_MAIL = """
 senders_event e LEFT JOIN campaigns_message m
@@ -358,7 +348,7 @@ GROUP BY m.id
 _UNKNOWN = f"SELECT e.id FROM {_OF_MAIL} WHERE e.id = ANY(%s) AND e.message IS NOT NULL AND m.id IS NULL"  # noqa: S608 - of constants
 _FIRST = ", ".join(
     f"min(e.at) FILTER (WHERE e.type = '{fact.value}' AND e.bounce_class <> '{BounceClass.OURS.value}')"
-    for fact in _FACTS
+    for fact in FACTS
 )
 _TOLD = f"""
 SELECT m.id, m.status, m.account_id, m.sender_id, s.domain_id, m.campaign_id, m.contact_id, p.email, m.claimed_at,
@@ -374,7 +364,7 @@ WHERE e.id = ANY(%s)
 GROUP BY m.id, s.domain_id, p.email
 ORDER BY m.id
 """  # noqa: S608 - of constants
-_TIMES = ", ".join("%s::timestamptz[]" for _ in _FACTS)
+_TIMES = ", ".join("%s::timestamptz[]" for _ in FACTS)
 _OPEN_FACTS = f"""
 INSERT INTO campaigns_messagefacts (message_id, bounce_class, {", ".join(_COLUMNS)})
 SELECT * FROM unnest(%s::bigint[], %s::text[], {_TIMES})
@@ -435,8 +425,8 @@ GROUP BY 1
 HAVING count(*) >= %s
 """
 _COUNT_CAMPAIGN = f"""
-INSERT INTO campaigns_campaignoutcome AS o (campaign_id, {", ".join(fact.value for fact in _FACTS)})
-VALUES (%s, {", ".join("%s" for _ in _FACTS)})
+INSERT INTO campaigns_campaignoutcome AS o (campaign_id, {", ".join(fact.value for fact in FACTS)})
+VALUES (%s, {", ".join("%s" for _ in FACTS)})
 ON CONFLICT (campaign_id) DO UPDATE
-SET {", ".join(f"{fact.value} = o.{fact.value} + EXCLUDED.{fact.value}" for fact in _FACTS)}
+SET {", ".join(f"{fact.value} = o.{fact.value} + EXCLUDED.{fact.value}" for fact in FACTS)}
 """  # noqa: S608 - of constants

@@ -8,8 +8,9 @@ from typing import Any
 from django.db import connection
 
 from campaigns.explain import Why
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.reasons import Reason
+from providers.accounts.events import FACTS
 from providers.accounts.models import Account
 from tenants import context
 
@@ -47,6 +48,16 @@ class Waiting:
 
 
 @dataclass(slots=True)
+class Told:
+    """So many of the mails that went out have a fact, in percent of those sent; None where none was."""
+
+    code: str
+    label: str
+    count: int
+    percent: float | None
+
+
+@dataclass(slots=True)
 class Progress:
     """A campaign's mails; `total` is sent + every reason's count, exactly."""
 
@@ -59,6 +70,7 @@ class Progress:
     cancelled: int = 0
     accounts: list[AccountProgress] = field(default_factory=list)
     reasons: list[Waiting] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     rate_per_minute: int | None = None
     updated_at: datetime | None = None
     live: bool = False
@@ -74,7 +86,7 @@ class Progress:
 
 
 def progress(campaign: Campaign, *, now: datetime) -> Progress:
-    """Count a campaign's mails by state, account and reason, in two queries whatever its size."""
+    """Count a campaign's mails by state, account and reason, in three queries whatever its size."""
     agency = context.current_agency()
     why = Why(campaign, agency, now)
     about, of = (_ABOUT_CONTACT, _CONTACTS) if why.looks_at_contacts else (_ABOUT_NOBODY, "")
@@ -107,6 +119,7 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         clears[code] = min(filter(None, (clears.get(code), until)), default=None)
         setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
     report.accounts = sorted(accounts.values(), key=lambda one: one.id)
+    report.told = told(CampaignOutcome.objects.filter(campaign=campaign).first(), report.sent)
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
     moving = {
         Reason.IN_QUEUE,
@@ -120,6 +133,15 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
     )
     report.rate_per_minute = lately if report.live else None
     return report
+
+
+def told(outcome: CampaignOutcome | None, sent: int) -> list[Told]:
+    """What became of so many mails that were sent, fact by fact."""
+    found = []
+    for fact in FACTS:
+        count = getattr(outcome, fact.value) if outcome else 0
+        found.append(Told(fact.value, str(fact.label), count, round(100 * count / sent, 2) if sent else None))
+    return found
 
 
 COUNTED_AS = {

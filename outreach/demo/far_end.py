@@ -26,10 +26,26 @@ class FarEnd:
     ports: dict[str, int]
     urls: dict[str, str]
     credentials: dict[str, dict[str, str]]
+    webhook_secrets: dict[str, str]
 
     def snapshot(self) -> dict[str, Any]:
         """What it has taken so far."""
-        with urllib.request.urlopen(self.urls["control"] + "counts", timeout=30) as answer:  # noqa: S310 - loopback
+        return self._ask("counts")
+
+    def listen(self, hooks: dict[str, str]) -> None:
+        """Let it post events of mails to these addresses, by provider."""
+        self._ask("webhooks", json.dumps(hooks).encode())
+
+    def events(self) -> dict[str, Any]:
+        """What became of the mails that it has taken, and how many posts about it are still to come."""
+        return self._ask("events")
+
+    def replay(self) -> None:
+        """Let it post what was lost on the way."""
+        self._ask("replay", b"")
+
+    def _ask(self, what: str, body: bytes | None = None) -> dict[str, Any]:
+        with urllib.request.urlopen(self.urls["control"] + what, body, timeout=30) as answer:  # noqa: S310 - loopback
             found: dict[str, Any] = json.load(answer)
         return found
 

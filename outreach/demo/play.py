@@ -1,6 +1,7 @@
 """Import, launch, watch, report."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +15,12 @@ from campaigns import intake, jobs, launch, progress
 from campaigns.models import Campaign, ContactList, Intake, Step
 from campaigns.progress import Progress
 from outreach.demo.far_end import FarEnd
+from providers.accounts import webhooks
 from tenants import context
 from tenants.models import Agency
 
 LONGEST_SECONDS = 300
+LISTEN_SECONDS = 30
 SUBJECT = "{{ first_name | default: 'Hello' }}, a question about {{ company | default: 'your team' }}"
 HTML = """\
 <p>Hello {{ first_name | default: "there" }},</p>
@@ -41,6 +44,9 @@ class Result:
     distinct_recipients: int = 0
     duplicates: int = 0
     max_per_sender: int = 0
+    # Mails by what became of them, as we have heard it and as the sandbox knows it.
+    heard: dict[str, int] = field(default_factory=dict)
+    happened: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -86,6 +92,22 @@ def watch(agency: Agency, campaign: Campaign, look: Callable[[Progress], None]) 
         time.sleep(0.5)
 
 
+def listen(agency: Agency, campaign: Campaign, far_end: FarEnd) -> Progress:
+    """Wait until all that the sandbox tells of the mails was heard (or half a minute is over); return the last look."""
+    deadline = time.monotonic() + LISTEN_SECONDS
+    far_end.replay()
+    while time.monotonic() < deadline:
+        with context.public():
+            left = webhooks.pending()
+        if not left and not far_end.events()["left"]:
+            break
+        time.sleep(0.2)
+    # What the last post rang for may still be at work.
+    jobs.hear()
+    with context.entered(agency):
+        return progress.progress(campaign, now=timezone.now())
+
+
 def result(agency: Agency, taken: Intake, report: Progress, far_end: FarEnd, seconds: float) -> Result:
     """The demo in numbers: ours, and the sandbox's as the independent witness."""
     seen: dict[str, Any] = far_end.snapshot()
@@ -102,5 +124,16 @@ def result(agency: Agency, taken: Intake, report: Progress, far_end: FarEnd, sec
         distinct_recipients=seen["distinct_recipients"],
         duplicates=seen["duplicates"],
         max_per_sender=seen["max_per_sender"],
+        heard={one.code: one.count for one in report.told if one.count},
+        happened=_happened(far_end.events()["outcomes"]),
         seconds=round(seconds, 1),
     )
+
+
+def _happened(outcomes: dict[str, dict[str, int]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for by_provider in outcomes.values():
+        counts.update(by_provider)
+    # A full mailbox sends the mail back too.
+    counts["bounced"] += counts.pop("soft", 0)
+    return dict(+counts)

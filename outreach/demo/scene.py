@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from outreach.demo.far_end import FarEnd
 from providers.accounts import reference
-from providers.accounts.models import Account, Allotment, Health, LedgerRow
+from providers.accounts.models import Account, Allotment, Health, LedgerRow, WebhookDay, WebhookPost
 from providers.accounts.reference import STRATEGY, Reference
 from providers.senders.pool import add_senders
 from tenants import context, provisioning
@@ -58,6 +59,8 @@ def set_up(far_end: FarEnd) -> list[Person]:
         accounts = _accounts(far_end)
         LedgerRow.objects.filter(account__in=accounts).delete()
         Health.objects.filter(account__in=accounts).delete()
+        WebhookPost.objects.filter(account__in=accounts).delete()
+        WebhookDay.objects.filter(account__in=accounts).delete()
         allotments = _allot(accounts, agencies)
     for agency in agencies:
         with context.entered(agency):
@@ -66,6 +69,18 @@ def set_up(far_end: FarEnd) -> list[Person]:
                 addresses = list(_addresses(one, agency, list(AGENCIES).index(agency.slug)))
                 add_senders(allotment, addresses, per_day=reference.SENDER_PER_DAY)
     return people
+
+
+def listen(far_end: FarEnd, port: int) -> None:
+    """Let the sandbox tell the web server on this port what becomes of mails."""
+    with context.public():
+        accounts = Account.objects.filter(name__in=far_end.webhook_secrets)
+        far_end.listen(
+            {
+                account.name: f"http://{settings.PUBLIC_HOST}:{port}/webhooks/{account.webhook_key}/"
+                for account in accounts
+            }
+        )
 
 
 def _refuse_others() -> None:
@@ -104,7 +119,8 @@ def _forget() -> None:
         cursor.execute(
             "TRUNCATE campaigns_message, campaigns_enrollment, campaigns_step, campaigns_campaign, "
             "campaigns_subscription, campaigns_rejectedrow, campaigns_intake, campaigns_contactlist, "
-            "campaigns_contact, campaigns_suppression, senders_senderday, senders_senderhour, senders_domainday "
+            "campaigns_contact, campaigns_suppression, senders_senderday, senders_senderhour, senders_domainday, "
+            "senders_event "
             "RESTART IDENTITY CASCADE"
         )
 
@@ -115,7 +131,11 @@ def _accounts(far_end: FarEnd) -> list[Account]:
         "sendgrid": {"api_url": far_end.urls["sendgrid"]},
         "smtp": {"host": "127.0.0.1", "port": far_end.ports["smtp"], "security": "none"},
     }
-    return reference.seed(far_end.credentials, options)
+    accounts = reference.seed(far_end.credentials, options)
+    for account in accounts:
+        account.webhook_secrets = {"secret": far_end.webhook_secrets.get(account.name, "")}
+        account.save(update_fields=["webhook_secrets"])
+    return accounts
 
 
 def _allot(accounts: list[Account], agencies: list[Agency]) -> list[Allotment]:

@@ -10,7 +10,8 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.formats import localize, number_format
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, TabularInline
@@ -22,7 +23,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from providers.accounts import adapters, health
+from providers.accounts import adapters, health, signatures, webhooks
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period, TrafficClass
@@ -30,6 +31,10 @@ from tenants import sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
 
+EVENTS = ["webhook_address", "webhook_secret", "events_heard"]
+_HOW = gettext_lazy(
+    "Let the provider post its events to this address, signed. Without them nothing is known of bounces."
+)
 # The colour of what an account can do now.
 TONES = {"healthy": "success", "pause": "warning", "blocked": "danger", "off": "info"}
 # Every credential that some kind of account has, with the kinds that have it.
@@ -65,6 +70,13 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         label=gettext_lazy("Forget the stored credentials"), required=False, widget=UnfoldBooleanWidget
     )
 
+    webhook_secret = forms.CharField(
+        label=gettext_lazy("Webhook secret"),
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+
     class Meta:
         model = Account
         fields = (
@@ -89,6 +101,16 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         for name in CREDENTIALS:
             if (field := self.fields.get(name)) is not None and self.instance.credentials.get(name):
                 field.help_text = _("Stored. Empty keeps it.")
+        if (field := self.fields.get("webhook_secret")) is not None:
+            field.help_text = str(signatures.SECRETS.get(self.instance.kind, ""))
+            if self.instance.webhook_secrets.get("secret"):
+                field.help_text += " " + _("Stored. Empty keeps it.")
+
+    def clean_webhook_secret(self) -> str:
+        secret: str = self.cleaned_data["webhook_secret"]
+        if secret and not signatures.usable(self.instance.kind, secret):
+            raise ValidationError(_("This cannot be the secret of such a webhook."))
+        return secret
 
     def clean_options(self) -> dict[str, Any]:
         options = self.cleaned_data["options"]
@@ -100,6 +122,8 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned = super().clean() or self.cleaned_data
         kept = {} if cleaned.get("forget") else self.instance.credentials
         entered = {name: cleaned[name] for name in CREDENTIALS if cleaned.get(name)}
+        if cleaned.get("webhook_secret"):
+            self.instance.webhook_secrets = {"secret": cleaned["webhook_secret"]}
         kind = cleaned.get("kind") or self.instance.kind
         if kind and "options" in cleaned:
             self.instance.credentials = {**kept, **entered}
@@ -177,11 +201,16 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
                     ]
                 },
             ),
+            *(
+                [(_("Events"), {"fields": EVENTS, "description": _HOW})]
+                if obj and obj.kind in signatures.SECRETS
+                else []
+            ),
             *([(_("Health"), {"fields": ["condition_now", "trouble", "used_today", "created_at"]})] if obj else []),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        shown = ("condition_now", "trouble", "used_today", "created_at")
+        shown = ("condition_now", "trouble", "used_today", "created_at", "webhook_address", "events_heard")
         return ("kind", "owner", *shown) if obj else shown
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -211,6 +240,22 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     def used_today(self, account: Account) -> str:
         used: int = getattr(account, "used", 0)
         return f"{number_format(used, force_grouping=True)} / {number_format(account.per_day, force_grouping=True)}"
+
+    @admin.display(description=gettext_lazy("address"))
+    def webhook_address(self, account: Account) -> str:
+        return webhooks.address(account)
+
+    @admin.display(description=gettext_lazy("heard in the last days"), empty_value="—")
+    def events_heard(self, account: Account) -> str | None:
+        heard = webhooks.heard(account, now=timezone.now())
+        lines = [
+            (number_format(count, force_grouping=True), str(result.label)) for result, count in heard.results.items()
+        ]
+        if heard.last_at:
+            lines.append((localize(timezone.localtime(heard.last_at)), _("the last post")))
+        if heard.trouble:
+            lines.append((heard.trouble, ""))
+        return format_html_join("", "<p>{} {}</p>", lines) or None
 
     @admin.action(description=gettext_lazy("Try the account again"), permissions=["change"])
     def try_again(self, request: HttpRequest, accounts: QuerySet[Account]) -> None:

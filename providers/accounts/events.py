@@ -41,6 +41,18 @@ class Reader(TextChoices):
     MACHINE = "machine", _("A program")
 
 
+# What a mail keeps the time of, in the order of its life, the good before the bad.
+FACTS = (
+    EventType.DELIVERED,
+    EventType.OPENED,
+    EventType.CLICKED,
+    EventType.REPLIED,
+    EventType.BOUNCED,
+    EventType.COMPLAINED,
+    EventType.UNSUBSCRIBED,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One event. `message` is the key of the mail, and `account_id` whose provider reports it, None for our own eyes.

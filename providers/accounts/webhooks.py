@@ -12,11 +12,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Sum
 from django.dispatch import Signal
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 KEPT = timedelta(days=14)
 DAYS_KEPT = timedelta(days=400)
+SHOWN = timedelta(days=7)
 # A post that could not be handled so often is kept with its trouble, and looked at no more.
 ATTEMPTS = 3
 # Nobody else looks meanwhile: any constant of our own.
@@ -64,6 +67,35 @@ def receive(request: HttpRequest, key: UUID) -> HttpResponse:
     if _store(account, headers, request.body):
         arrived.send(sender="providers.accounts.webhooks")
     return HttpResponse()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came for an account in the last days, when something was last posted, and the last trouble with a post."""
+
+    results: dict[WebhookDay.Result, int]
+    last_at: datetime | None
+    trouble: str
+
+
+def address(account: Account) -> str:
+    """Where the account's provider is to post events."""
+    port = f":{settings.PORT}" if settings.PUBLIC_SCHEME == "http" else ""
+    return f"{settings.PUBLIC_SCHEME}://{settings.PUBLIC_HOST}{port}/webhooks/{account.webhook_key}/"
+
+
+def heard(account: Account, *, now: datetime) -> Heard:
+    """What came for this account lately."""
+    days = WebhookDay.objects.filter(account=account, day__gt=utc_day(now - SHOWN)).values_list("result")
+    counts = dict(days.annotate(sum=Sum("count")).order_by("result"))
+    posts = WebhookPost.objects.filter(account=account)
+    last = posts.order_by("-pk").first()
+    troubled = posts.exclude(trouble="").order_by("-pk").first()
+    return Heard(
+        {result: counts[result.value] for result in WebhookDay.Result if result.value in counts},
+        last.received_at if last else None,
+        troubled.trouble if troubled else "",
+    )
 
 
 def pending(*, after: int = 0) -> bool:

@@ -32,9 +32,10 @@ SENDGRID_PUBLIC_KEY = base64.b64encode(
     _SENDGRID_KEY.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 ).decode()
 RESEND_WEBHOOK_SECRET = "whsec_c2FuZGJveC1zaWduaW5nLXNlY3JldC0yMDI2"  # noqa: S105
+# What to enter as the webhook secret of an account.
+SECRETS = {"resend": RESEND_WEBHOOK_SECRET, "sendgrid": SENDGRID_PUBLIC_KEY}
 
 REPEATED, LATE, LOST = 0.05, 0.05, 0.01
-_LOOPBACK = ("127.0.0.1", "localhost")
 _BATCH = 40
 _TRIES = 20
 _RETRY_SECONDS = 0.25
@@ -84,12 +85,12 @@ class Poster:
         self._ended = threading.Event()
 
     def listen(self, hooks: Mapping[str, str]) -> None:
-        """Post to these addresses from now on; raises ValueError for one that is not on this machine."""
+        """Post to these addresses of this machine from now on; raises ValueError that says why not."""
         for provider, url in hooks.items():
-            if provider not in ("resend", "sendgrid"):
-                raise ValueError(f"{provider} posts no events")
-            if urlsplit(url).scheme != "http" or urlsplit(url).hostname not in _LOOPBACK:
-                raise ValueError(f"the sandbox posts to this machine only, not to {url}")
+            if provider not in SECRETS:
+                raise ValueError(f"{provider} posts no events: use one of {', '.join(SECRETS)}")
+            if urlsplit(url).scheme != "http":
+                raise ValueError(f"{url} is not an address such as http://localhost:8000/webhooks/…/")
         self.hooks = dict(hooks)
         if self._thread is None and hooks:
             self._thread = threading.Thread(target=self._run, name="sandbox-posting", daemon=True)

@@ -15,10 +15,12 @@ from providers.senders.models import Event
 from tenants import context
 from tenants.jobs import waiting
 from tenants.models import Agency
+from tenants.users import keys
+from tenants.users.models import User
 from tests import stage
 from tests.campaigns.test_feedback import sent
 from tests.providers.payloads import KINDS, SECRETS, post
-from tests.visitor import Visitor
+from tests.visitor import Visitor, at, body
 
 NOW = datetime.now(UTC)
 
@@ -177,3 +179,58 @@ def test_only_one_worker_handles_posts(committed: dict[str, Agency]) -> None:
             assert mine
             assert list(other.map(try_it, [1])) == [False]
         assert list(other.map(try_it, [1])) == [True]
+
+
+def test_what_was_heard_is_shown_wherever_the_mail_is(
+    alpha: Agency, beta: Agency, carol: User, accounts: dict[str, Account]
+) -> None:
+    with context.entered(alpha):
+        mails = sent(alpha, accounts["sendgrid"], 2)
+        secret = keys.issue(carol, "program")
+    told(accounts["sendgrid"], "delivered", alpha, mails[0])
+    told(accounts["sendgrid"], "hard", alpha, mails[1])
+    feedback.hear(now=NOW)
+    site = at(alpha, carol)
+    page = body(site.get(f"/campaigns/{mails[0].campaign_id}/"))
+    assert page.count('<b class="number">1</b>') == 2
+    assert "50 %" in page
+    assert '<b class="number">1</b>' in body(site.get("/"))
+    mail = site.get(f"/api/v1/messages/{mails[1].key}/", headers={"authorization": f"Bearer {secret}"}).json()
+    (event,) = mail["events"]
+    assert (event["code"], event["source"]) == ("bounced", "sendgrid")
+    assert event["detail"] == "The address does not exist: 550 5.1.1 no such user"
+    assert "550 5.1.1 no such user" in body(site.get(f"/admin/campaigns/message/{mails[1].pk}/change/"))
+
+
+def test_the_operator_sees_what_an_account_hears_and_never_its_secret(accounts: dict[str, Account]) -> None:
+    operator = User.objects.create_superuser("operator@polza.test")
+    site = Visitor("localhost")
+    site.force_login(operator, backend="django.contrib.auth.backends.ModelBackend")
+    account = accounts["sendgrid"]
+    webhooks.count(account.pk, {WebhookDay.Result.BAD_SIGNATURE: 7, WebhookDay.Result.EVENTS: 1234}, now=NOW)
+    url = f"/admin/accounts/account/{account.pk}/change/"
+    page = body(site.get(url))
+    assert f"http://localhost:8000/webhooks/{account.webhook_key}/" in page
+    assert "1,234 Events" in page
+    assert "7 Refused: the signature is wrong" in page
+    assert SECRETS["sendgrid"][0] not in page
+    form = {
+        "name": "sendgrid",
+        "options": "{}",
+        "priority": 1,
+        "sender_limit": 400,
+        "per_day": 9,
+        "monthly_price": "0",
+        "mail_price": "0",
+        "included_per_month": 0,
+        "api_key": "SG.x",
+        "webhook_secret": "not a key",
+        "allotments-TOTAL_FORMS": 0,
+        "allotments-INITIAL_FORMS": 0,
+    }
+    assert "This cannot be the secret of such a webhook." in body(site.post(url, form))
+    answer = site.post(url, {**form, "webhook_secret": SECRETS["sendgrid"][1]})
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    assert Account.objects.get(pk=account.pk).webhook_secrets == {"secret": SECRETS["sendgrid"][1]}
+    assert site.post(url, {**form, "webhook_secret": ""}).status_code == 302
+    assert Account.objects.get(pk=account.pk).webhook_secrets == {"secret": SECRETS["sendgrid"][1]}

@@ -34,6 +34,11 @@ class Command(AgencyCommand):
             if one.name == "numbers":
                 for number in value:
                     self.stdout.write(f"{number.label}: {number.used} of {number.allowed}")
+            elif one.name == "events":
+                for event in value:
+                    self.stdout.write(
+                        f"{event.at:%Y-%m-%d %H:%M:%S %Z} {event.label} ({event.source}) {event.detail}".strip()
+                    )
             elif value not in ("", None, []):
                 shown = ", ".join(value) if isinstance(value, list) else value
                 self.stdout.write(f"{one.name.replace('_', ' ')}: {shown}")

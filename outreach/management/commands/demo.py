@@ -81,14 +81,17 @@ class Command(BaseCommand):
             f"{contacts.name}: {taken.rows:,} rows, {taken.accepted:,} accepted, {taken.rejected:,} rejected."
         )
         clusters = min(2, options["workers"])
+        # Where nobody looks, only the sandbox's events need the web server.
+        port = _free_port() if options["once"] else options["port"]
         machine = Machine(
-            None if options["once"] else options["port"],
+            port,
             clusters,
             -(-options["workers"] // clusters),
             say=self.console.print,
             stop_seconds=20,
         )
         with machine:
+            scene.listen(sandbox, port)
             try:
                 campaign = play.begin(alpha, taken.list, options["overflow"])
             except launch.LaunchRefusedError as refused:
@@ -99,7 +102,8 @@ class Command(BaseCommand):
                     show(report)
                     machine.look_after()
 
-                report = play.watch(alpha, campaign, look)
+                play.watch(alpha, campaign, look)
+            report = play.listen(alpha, campaign, sandbox)
             done = play.result(alpha, taken, report, sandbox, time.monotonic() - started)
             self._report(done, report)
             if options["json"]:
@@ -144,6 +148,12 @@ def _contact_file() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_contacts(path)
     return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _refuse_taken(port: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from providers.sandbox import HOST, RESEND_KEY, SENDGRID_KEY, SMTP_PASSWORD, SMTP_USERNAME, faults
+from providers.sandbox import HOST, RESEND_KEY, SENDGRID_KEY, SMTP_PASSWORD, SMTP_USERNAME, faults, posting
 from providers.sandbox.service import Sandbox
 
 
@@ -60,7 +60,14 @@ class Command(BaseCommand):
         }
         if as_json:
             self.stdout.write(
-                json.dumps({"ports": sandbox.ports, "urls": sandbox.urls, "credentials": credentials}),
+                json.dumps(
+                    {
+                        "ports": sandbox.ports,
+                        "urls": sandbox.urls,
+                        "credentials": credentials,
+                        "webhook_secrets": posting.SECRETS,
+                    }
+                ),
                 ending="\n",
             )
             self.stdout.flush()
@@ -68,4 +75,6 @@ class Command(BaseCommand):
         for name, url in sandbox.urls.items():
             keys = ", ".join(f"{key} {value}" for key, value in credentials.get(name, {}).items())
             self.stdout.write(f"{name:9} {url}  {keys}")
+        for name, secret in posting.SECRETS.items():
+            self.stdout.write(f"{name:9} webhook secret {secret}")
         self.stdout.flush()
