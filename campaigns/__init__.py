@@ -3,6 +3,9 @@
 intake       rows of a file, by COPY, each with a verdict            → contacts, subscriptions
 validation   pure: is this an address we may write to
 planning     pure: how many mails through which account
+draft        whom a draft writes to, and through which accounts
+simulation   pure: how a queue will empty on a virtual clock
+forecast     the queue and the ledgers of now in that clock; what was foreseen at launch, and what came of it
 launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
 pace         pure: when a schedule is open
 paced        windows and caps at a claim; sets aside what waits for them

@@ -14,7 +14,12 @@ def least_gap(traffic_class: str, seconds: int | None) -> timedelta:
     return timedelta(seconds=DEFAULTS.get(traffic_class, (0, 0))[0] if seconds is None else seconds)
 
 
+def most_jitter(traffic_class: str, jitter: int | None) -> int:
+    """Up to so many seconds are added to that gap."""
+    return DEFAULTS.get(traffic_class, (0, 0))[1] if jitter is None else jitter
+
+
 def gap(key: UUID, traffic_class: str, seconds: int | None, jitter: int | None) -> timedelta:
     """The gap of one mail, always the same for its key: keys are random, so nothing else needs to be."""
-    most = DEFAULTS.get(traffic_class, (0, 0))[1] if jitter is None else jitter
+    most = most_jitter(traffic_class, jitter)
     return least_gap(traffic_class, seconds) + timedelta(seconds=key.int % (most + 1))

@@ -7,10 +7,9 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
-from campaigns import feasibility, lifecycle, planning, rendering, suppressions
+from campaigns import draft, feasibility, forecast, lifecycle, rendering
 from campaigns.models import Campaign, Step
 from campaigns.planning import PlanRefusedError, Share
-from providers.senders import routes
 from tenants import context, visits
 
 
@@ -57,7 +56,8 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE campaigns_message")
         visits.ask(now)
-    campaign.refresh_from_db()
+        campaign.refresh_from_db()
+        forecast.remember(campaign, now=now)
     return Launched(total, shares)
 
 
@@ -100,30 +100,15 @@ def _enroll(campaign: Campaign) -> int:
 
 
 def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
-    usable = routes.plannable(context.current_agency(), now=now)
     try:
-        return planning.distribute(
-            total,
-            usable,
-            traffic_class=campaign.traffic_class,
-            mode=campaign.distribution,
-            shares=campaign.shares,
-        )
+        return draft.plan(campaign, total, now=now)
     except PlanRefusedError as error:
         raise LaunchRefusedError([str(error)]) from None
 
 
-# Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed.
-AUDIENCE = f"""
-SELECT p.id, p.email, p.attributes
-FROM campaigns_subscription u JOIN campaigns_contact p ON p.id = u.contact_id
-WHERE u.list_id = %(list)s AND u.active
-  AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id")})
-ORDER BY p.id
-"""  # noqa: S608 - see suppressions
 _ENROLL = f"""
 INSERT INTO campaigns_enrollment (campaign_id, contact_id)
-SELECT %(campaign)s, a.id FROM ({AUDIENCE}) a
+SELECT %(campaign)s, a.id FROM ({draft.AUDIENCE}) a
 ON CONFLICT (campaign_id, contact_id) DO NOTHING
 """  # noqa: S608 - of constants
 _ATTRIBUTES = """

@@ -350,6 +350,27 @@ class Campaign(AgencyRow):
         return pace.Schedule(zone, frozenset(self.weekdays), self.window_from, self.window_until, self.holidays)
 
 
+class LaunchForecast(AgencyRow):
+    """What was foreseen for a campaign when it was launched. `finishes_on` null is never; `cost` in $.
+
+    `days`: [{"day": ISO date, "accounts": {name: mails}, "limit": code}], the agency's days one after the other.
+    """
+
+    campaign = models.OneToOneField(Campaign, on_delete=models.CASCADE, related_name="launch_forecast")
+    made_at = models.DateTimeField(_("made"))
+    mails = models.PositiveIntegerField(_("mails"))
+    finishes_on = models.DateField(_("finishes on"), null=True)
+    cost = models.DecimalField(_("cost, $"), max_digits=12, decimal_places=2)
+    days = models.JSONField(_("days"), default=list)
+
+    class Meta:
+        verbose_name = _("forecast at launch")
+        verbose_name_plural = _("forecasts at launch")
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}: {self.finishes_on}"
+
+
 class CampaignDay(AgencyRow):
     """First mails of a campaign on one of the agency's days, where the campaign has a cap on them."""
 

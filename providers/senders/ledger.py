@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -73,6 +74,11 @@ def local_day(now: datetime, zone: ZoneInfo) -> date:
 def hour_of(moment: datetime) -> datetime:
     """The start of the hour, in UTC, that this moment belongs to."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def per_hour(own: int | None, per_day: int, hours: float) -> int:
+    """Mails an hour of a sender that may send so many a day, where `own` is its limit for the hour, if it has one."""
+    return max(LEAST_PER_HOUR, ceil(per_day / hours)) if own is None else own
 
 
 def next_day(now: datetime, zone: ZoneInfo) -> datetime:

@@ -19,6 +19,7 @@ from campaigns.models import (
     DoubtEntry,
     Enrollment,
     Intake,
+    LaunchForecast,
     Link,
     Message,
     MessageFacts,
@@ -71,6 +72,14 @@ def plant(agency: Agency) -> dict[str, Model]:
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
         make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)
         make(RecipientDay, campaign=campaign, domain=f"{MARK}.test", day=date(2026, 11, 24), allowed=50)
+        make(
+            LaunchForecast,
+            campaign=campaign,
+            made_at=NOW,
+            mails=1,
+            cost=1,
+            days=[{"day": "2026-11-24", "accounts": {MARK: 1}, "limit": "gap"}],
+        )
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
         make(Link, step=step, url=f"https://{MARK}.example/offer")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
