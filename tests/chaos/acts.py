@@ -12,7 +12,7 @@ from unittest import mock
 
 from django.db import Error, connection, connections
 
-from campaigns import caps, control, delivery, dispatch, lifecycle
+from campaigns import audit, caps, control, delivery, dispatch, lifecycle
 from campaigns.delivery import Batch, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from campaigns.models import Message
@@ -394,3 +394,9 @@ def one_hour(scene: Scene) -> list[str]:
     claim(scene, 12)
     claim(scene, 12)
     return oversold(scene, 4)
+
+
+def audit_drifts() -> list[str]:
+    """What the ledgers say otherwise than the messages."""
+    connection.set_schema_to_public()
+    return [str(drift) for drift in audit.audit_quota().drifts]

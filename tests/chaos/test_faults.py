@@ -4,12 +4,17 @@ Each fault is played small here and whole by `make chaos`.
 """
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connections
+from django.utils import timezone
 
 from campaigns import delivery, dispatch
 from providers.accounts.adapters import KINDS
+from tenants import jobs
+from tenants.models import Agency
 from tests.chaos import scene, server
 from tests.chaos.scene import Fleet, Scene, finish, scaled, sent_at_least, shares
 
@@ -21,7 +26,7 @@ ON_THE_WIRE = max(delivery.IN_FLIGHT, *(kind.together for kind in KINDS.values()
 
 
 def test_workers_are_killed_at_random(two_agencies: Scene, fleet: Fleet) -> None:
-    mails, kills = scaled(600, 20_000), scaled(6, 50)
+    mails, kills = scaled(400, 20_000), scaled(4, 50)
     two_agencies.launch(mails)
     rng = random.Random(mails)
     with fleet.working(WORKERS):
@@ -107,3 +112,22 @@ def test_the_clock_jumps(two_agencies: Scene, fleet: Fleet, jumps: tuple[int, ..
         finish(two_agencies, fleet)
         # Nothing was on the wire for as long as a lease, whatever the clocks say.
         assert two_agencies.findings(now=fleet.now() + timedelta(days=2)) == []
+
+
+def test_every_job_is_delivered_twice(two_agencies: Scene) -> None:
+    def deliver(agency: Agency, account_id: int) -> None:
+        try:
+            jobs.run("campaigns.jobs.drain", agency.schema_name, account_id)
+        finally:
+            connections.close_all()
+
+    two_agencies.launch(scaled(200, 3_000))
+    with ThreadPoolExecutor(4) as workers:
+        for agency in two_agencies.agencies.values():
+            for account in two_agencies.accounts.values():
+                for _ in range(2):
+                    workers.submit(deliver, agency, account.pk)
+    # And once more, when there is nothing left to do.
+    for agency in two_agencies.agencies.values():
+        jobs.run("campaigns.jobs.drain", agency.schema_name, two_agencies.accounts["smtp"].pk)
+    assert two_agencies.findings(now=timezone.now()) == []

@@ -19,7 +19,7 @@ def played(request: pytest.FixtureRequest, guard: Guard, far: FarEnd) -> Scene:
     return scene.set_up(agencies, far, senders=6)
 
 
-@pytest.mark.parametrize("guard", guards.GUARDS, ids=str)
+@pytest.mark.parametrize("guard", {guard.fault: guard for guard in guards.GUARDS}.values(), ids=str)
 def test_the_fault_does_no_harm(guard: Guard, played: Scene) -> None:
     assert guard.fault(played) == []
 
