@@ -32,7 +32,7 @@ BINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.timeout(2 * scene.PATIENCE)
 def test_the_last_ten_are_ten(committed: dict[str, Agency]) -> None:
-    rounds = scaled(8, 1_000)
+    rounds = scaled(8, 200)
     agency = committed["alpha"]
     accounts = [queue_for(agency, name, rounds, **binds) for name, binds in BINDS.items()]
     ids = [str(account.pk) for account in accounts]
