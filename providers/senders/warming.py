@@ -1,6 +1,5 @@
 """Domains that warm up: begin, judge each day, show what was planned against what was sent."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -39,10 +38,11 @@ def fill_in(domain: SenderDomain) -> None:
     )
 
 
-def advance(zone: ZoneInfo, *, now: datetime, trouble: Mapping[int, tuple[int, int]] | None = None) -> int:
+def advance(zone: ZoneInfo, *, now: datetime) -> int:
     """Judge yesterday of each domain of the agency entered now that warms up; return how many changed their step.
 
-    `trouble` is bounces and complaints of that day by domain. Harmless when it runs twice: a day is judged once.
+    What came back or was complained about counts for the day its mail was sent on. Harmless when it runs twice: a day
+    is judged once.
     """
     yesterday = local_day(now, zone) - ONE_DAY
     changed = 0
@@ -51,8 +51,8 @@ def advance(zone: ZoneInfo, *, now: datetime, trouble: Mapping[int, tuple[int, i
         if domain.warmup_step > last or (domain.warmup_judged and domain.warmup_judged >= yesterday):
             continue
         day = DomainDay.objects.filter(domain=domain, day=yesterday).first()
-        bounced, complained = (trouble or {}).get(domain.pk, (0, 0))
-        evidence = warmup.Evidence(day.used if day else 0, _allowed(domain), bounced, complained)
+        told = (day.used, day.bounced, day.complained) if day else (0, 0, 0)
+        evidence = warmup.Evidence(told[0], _allowed(domain), *told[1:])
         step = warmup.next_step(domain.warmup_step, evidence, last=last)
         # Unless another worker has judged it meanwhile.
         same = SenderDomain.objects.filter(

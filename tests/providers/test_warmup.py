@@ -131,8 +131,12 @@ def send(account: Account, now: datetime, most: int = 10_000) -> int:
 
 
 def advance(alpha: Agency, now: datetime, **trouble: tuple[int, int]) -> int:
-    found = {SenderDomain.objects.get(name=f"{name}.example").pk: counts for name, counts in trouble.items()}
-    warming.advance(alpha.zone, now=now, trouble=found)
+    """Judge the day before, of which events have told so many bounces and complaints by domain."""
+    yesterday = ledger.local_day(now, alpha.zone) - DAY
+    for name, (bounced, complained) in trouble.items():
+        days = DomainDay.objects.filter(domain__name=f"{name}.example", day=yesterday)
+        days.update(bounced=bounced, complained=complained)
+    warming.advance(alpha.zone, now=now)
     return domain().warmup_step
 
 
