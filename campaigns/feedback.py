@@ -23,7 +23,7 @@ from django.db import connection, transaction
 
 from campaigns import lifecycle, optout, verdicts
 from campaigns.models import Message, Suppression
-from providers.accounts import hearing, webhooks
+from providers.accounts import hearing, silence, webhooks
 from providers.accounts import ledger as accounts
 from providers.accounts.events import FACTS, NOTHING, BounceClass, EventType, Heard, Outcome, Reader
 from providers.accounts.models import WebhookDay, WebhookPost
@@ -71,6 +71,8 @@ class _Mail:
     source: str
     bounce_class: str
     detail: str
+    # Seconds from its sending until a mail server's answer was heard.
+    delay: float | None
     times: tuple[datetime | None, ...]
 
 
@@ -209,13 +211,14 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
         cursor.execute(_UNKNOWN, [list(ids)])
         unknown = [row[0] for row in cursor.fetchall()]
         cursor.execute(_TOLD, [_CLASSES, _CLASSES, list(ids)])
-        mails = [_Mail(*(*row[:14], row[14:])) for row in cursor.fetchall()]
+        mails = [_Mail(*(*row[:15], row[15:])) for row in cursor.fetchall()]
     new = _set_facts([mail for mail in mails if any(mail.times)])
     doubted = [mail for mail in mails if mail.status != Message.Status.SENT]
     _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
     _suppress(mails, new, now)
     _count(mails, new)
+    _note_delays(mails, now)
     return unknown
 
 
@@ -326,6 +329,14 @@ def _count(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
     senders.count_for_senders(by_sender)
 
 
+def _note_delays(mails: Sequence[_Mail], now: datetime) -> None:
+    delays: dict[int, list[float]] = {}
+    for mail in mails:
+        if mail.delay is not None:
+            delays.setdefault(mail.account_id, []).append(mail.delay)
+    silence.note(delays, now=now)
+
+
 _CLASSES = list(BounceClass.values)
 READERS = list(Reader.values)
 _COLUMNS = [f"{fact.value}_at" for fact in FACTS]
@@ -356,6 +367,9 @@ SELECT m.id, m.status, m.account_id, m.sender_id, s.domain_id, m.campaign_id, m.
        COALESCE((array_agg(e.bounce_class ORDER BY array_position(%s::text[], e.bounce_class::text))
                  FILTER (WHERE e.type = 'bounced'))[1], ''),
        (array_agg(e.detail ORDER BY array_position(%s::text[], e.bounce_class::text), e.id))[1],
+       extract(epoch FROM min(e.received_at) FILTER (
+           WHERE e.account_id IS NOT NULL AND e.type IN ('delivered', 'deferred', 'bounced')
+       ) - COALESCE(m.sent_at, m.attempted_at, m.claimed_at))::float8,
        {_FIRST}
 FROM {_OF_MAIL}
 JOIN senders_sender s ON s.id = m.sender_id

@@ -10,6 +10,7 @@ hearing    pure: a post becomes events
 routing    pure: traffic class → order of accounts
 ledger     the only writer of LedgerRow: reserve and give back
 health     the only writer of Health: what sending itself tells about an account
+silence    closes accounts that take mails and of which nothing is heard
 events     what is reported of a mail, in one language
 envelope   one mail, ready for the wire
 errors     the few ways a mail may fail

@@ -13,9 +13,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from providers.accounts import adapters, health, rate
+from providers.accounts import adapters, health, rate, silence
 from providers.accounts.errors import AccountBlocked, AccountMisconfigured, DeliveryError, Throttled
-from providers.accounts.models import Account, HealthCheck
+from providers.accounts.ledger import utc_day
+from providers.accounts.models import Account, HealthCheck, LedgerRow, Period
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,17 @@ def check_all(*, now: datetime) -> Checkup:
     recent = HealthCheck.objects.filter(at__gt=now - NOT_AGAIN_WITHIN).values("account")
     found = Checkup()
     answers = _ask_all(Account.objects.filter(enabled=True).exclude(pk__in=recent))
+    used = dict(
+        LedgerRow.objects.filter(agency=None, period=Period.DAY, starts=utc_day(now)).values_list("account", "used")
+    )
     for account, answer in answers:
         HealthCheck.objects.create(
-            account=account, at=now, ok=answer.ok, milliseconds=answer.milliseconds, detail=answer.detail[:300]
+            account=account,
+            at=now,
+            ok=answer.ok,
+            milliseconds=answer.milliseconds,
+            used=used.get(account.pk, 0),
+            detail=answer.detail[:300],
         )
         rate.spend(account, 1)
         if answer.ok and health.answered(account.pk, now=now):
@@ -61,7 +70,9 @@ def check_all(*, now: datetime) -> Checkup:
         elif not answer.ok and health.unanswered(account.pk, answer.detail, clear=answer.clear, now=now):
             logger.error("account closed by its check: %s", answer.detail, extra={"account": account.name})
             found.closed.append(account.pk)
+    found.closed += silence.close_silent(now=now)
     HealthCheck.objects.filter(at__lt=now - KEPT).delete()
+    silence.forget(now=now)
     return found
 
 

@@ -1,6 +1,7 @@
 """The only writer of Health: what sending itself and the checks tell about an account. A circuit breaker per account.
 
-Sending closes an account after five refusals in a row, the checks of `checkup` after two. Whatever opened it again, it
+Sending closes an account after five refusals in a row, the checks of `checkup` after two, and `silence` when nothing is
+heard of its mails. Whatever opened it again, it
 is filled gradually.
 """
 
@@ -103,6 +104,25 @@ def unanswered(account_id: int, detail: str, *, clear: bool, now: datetime) -> b
     return bool(closed) and before.failed_checks < CHECKS_FAIL
 
 
+def heard(account_id: int, *, now: datetime) -> None:
+    """A mail server answered to a mail of the account: that ends its silence, and nothing else that is wrong."""
+    of(account_id)
+    found = Health.objects.filter(account_id=account_id)
+    _open(found.filter(blocked=True, silent=True), now)
+    found.update(heard_at=Greatest(F("heard_at"), now))
+
+
+def silent(account_id: int, detail: str, *, now: datetime) -> bool:
+    """It takes mails and nothing is heard of them; return whether that closed it, until something is, or by a person.
+
+    A check that succeeds proves nothing here.
+    """
+    if not _block(account_id, detail, by_check=False, now=now):
+        return False
+    Health.objects.filter(account_id=account_id).update(silent=True)
+    return True
+
+
 def broken(health: Health) -> bool:
     """Whether the account was closed for refusing: once it may be tried again, a single mail is the proof."""
     return health.blocked or health.refusals >= BREAKS_AFTER or health.failed_checks >= CHECKS_FAIL
@@ -136,6 +156,7 @@ def _open(found: QuerySet[Health], now: datetime) -> bool:
     changed = found.update(
         blocked=False,
         blocked_by_check=False,
+        silent=False,
         closed_until=None,
         refusals=0,
         failed_checks=0,

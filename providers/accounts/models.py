@@ -197,7 +197,8 @@ class Health(models.Model):
     """What is known about an account's ability to send. Written by `health` alone.
 
     `closed_until` in the future: nothing is sent. `blocked`: nothing is sent until a person opens it again or, where
-    a check blocked it (`blocked_by_check`), until a check succeeds. Since `opened_at` it is filled gradually.
+    a check blocked it (`blocked_by_check`), until a check succeeds; where it had gone silent (`silent`), until a mail
+    server's answer is heard, as was last so at `heard_at`. Since `opened_at` it is filled gradually.
     """
 
     account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="health", primary_key=True)
@@ -206,6 +207,8 @@ class Health(models.Model):
     failed_checks = models.PositiveSmallIntegerField(_("failed checks in a row"), default=0)
     blocked = models.BooleanField(_("blocked"), default=False)
     blocked_by_check = models.BooleanField(_("blocked by a check"), default=False)
+    silent = models.BooleanField(_("silent"), default=False, db_default=False)
+    heard_at = models.DateTimeField(_("last heard of a mail"), null=True)
     opened_at = models.DateTimeField(_("open again since"), null=True)
     detail = models.CharField(_("last trouble"), max_length=300, blank=True)
     changed_at = models.DateTimeField(_("changed"), null=True)
@@ -229,6 +232,8 @@ class HealthCheck(models.Model):
     at = models.DateTimeField(_("when"))
     ok = models.BooleanField(_("answered well"))
     milliseconds = models.PositiveIntegerField(_("took, ms"))
+    # Mails of the UTC day at that time: what it takes between two checks tells whether it should be heard of.
+    used = models.PositiveIntegerField(_("mails of the day"), default=0, db_default=0)
     detail = models.CharField(_("detail"), max_length=300, blank=True)
 
     class Meta:
@@ -341,3 +346,20 @@ class WebhookDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.day} {self.result}: {self.count}"
+
+
+class EventDelay(models.Model):
+    """How many events of a UTC day came less than 2 to the power of `bucket` seconds after their mail was sent."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    day = models.DateField()
+    bucket = models.PositiveSmallIntegerField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "day", "bucket"], name="one_delay_per_day_and_bucket")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.day} < {2**self.bucket} s: {self.count}"

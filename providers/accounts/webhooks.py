@@ -152,6 +152,12 @@ def count(
                 cursor.execute(_COUNT, [account_id, utc_day(now), result.value, number])
 
 
+def refused_today(account_id: int, *, now: datetime) -> bool:
+    """Whether posts to the account's address were refused on this UTC day: then it speaks, and we do not listen."""
+    refusals = (WebhookDay.Result.NO_SECRET, WebhookDay.Result.BAD_SIGNATURE, WebhookDay.Result.TOO_OLD)
+    return WebhookDay.objects.filter(account=account_id, day=utc_day(now), result__in=refusals).exists()
+
+
 def prune(*, now: datetime) -> int:
     """Forget posts that were handled and are old; return how many."""
     WebhookDay.objects.filter(day__lt=utc_day(now - DAYS_KEPT)).delete()
