@@ -79,6 +79,13 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mail is a request of its own."""
+    monkeypatch.setattr(dispatch, "BATCH", 1)
+
+
+@pytest.mark.usefixtures("alone")
 def test_at_the_providers_own_rate_it_never_says_too_fast(alpha: Agency, beta: Agency, sandbox: Sandbox) -> None:
     found = stage.accounts(sandbox, resend={"per_second": Decimal("5")})["resend"]
     sandbox.script("resend=throttle:5")
@@ -94,6 +101,7 @@ def test_at_the_providers_own_rate_it_never_says_too_fast(alpha: Agency, beta: A
     assert counts["requests"]["resend"] == 12
 
 
+@pytest.mark.usefixtures("alone")
 def test_without_the_rate_the_same_provider_says_so(alpha: Agency, sandbox: Sandbox) -> None:
     found = stage.accounts(sandbox)["resend"]
     sandbox.script("resend=throttle:5")
