@@ -141,14 +141,19 @@ def check_mail(app_configs: Sequence[AppConfig] | None, **_: Any) -> Findings:
 
 
 def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Findings:
-    """The public host is a name, to which others are put in front."""
+    """The public host is a name, to which others are put in front; the bounce domain goes into every envelope."""
     from tenants.models import HOST
 
-    try:
-        HOST(settings.PUBLIC_HOST)
-    except ValidationError as error:
-        return [_error(41, f"PUBLIC_HOST is {settings.PUBLIC_HOST!r}.", " ".join(error.messages))]
-    return []
+    found: Findings = []
+    for number, name in ((41, "PUBLIC_HOST"), (42, "BOUNCE_DOMAIN")):
+        value = getattr(settings, name)
+        if not value and name == "BOUNCE_DOMAIN":
+            continue
+        try:
+            HOST(value)
+        except ValidationError as error:
+            found.append(_error(number, f"{name} is {value!r}.", " ".join(error.messages)))
+    return found
 
 
 def check_server(app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any) -> Findings:

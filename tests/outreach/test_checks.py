@@ -71,6 +71,7 @@ def test_the_defaults_of_django_q2_are_refused_too(settings: Any, name: str) -> 
         ("031", "SECRETS_KEYS", []),
         ("040", "EMAIL_TIMEOUT", None),
         ("041", "PUBLIC_HOST", "http://mail.example.com"),
+        ("042", "BOUNCE_DOMAIN", "b@bounces.example.com"),
     ],
 )
 def test_an_unsafe_setting_is_refused(settings: Any, number: str, name: str, value: Any) -> None:

@@ -302,6 +302,26 @@ DIALECTS = {
         "spamdetected",
         False,
     ),
+    "dovecot": (
+        f"Your message to <{THEIRS}> was automatically rejected:\nQuota exceeded (mailbox for user is full)\n",
+        "Automatically rejected mail",
+        "mailboxfull",
+        False,
+    ),
+    "interscan": (
+        f"Unable to deliver message to <{THEIRS}>.\nSent <<< RCPT TO:<{THEIRS}>\nReceived >>> 550 unknown user\n",
+        "Mail could not be delivered",
+        "userunknown",
+        True,
+    ),
+    "exchange 2007": (
+        f"Delivery has failed to these recipients or distribution lists:\n\n{THEIRS}\nThe recipient's e-mail address was not "
+        f"found.\n\nDiagnostic information for administrators:\n\nGenerating server: mx.test\n\n{THEIRS}\n#550 5.1.1 "
+        "RESOLVER.ADR.RecipNotFound; not found ##\n",
+        "Undeliverable: Your autumn fair",
+        "userunknown",
+        True,
+    ),
     "nothing known": (
         f"It was not possible to hand over what you sent to\n\n<{THEIRS}>:\nfrobnication failed\n",
         "Returned mail",
@@ -316,6 +336,21 @@ def test_servers_without_a_report_are_understood(name: str) -> None:
     body, subject, reason, hard = DIALECTS[name]
     found = _only(mail(body, subject=subject))
     assert (found.address, found.reason, found.hard) == (THEIRS, reason, hard)
+
+
+def test_a_notice_of_a_scanner_that_signs_as_nobody_is_a_bounce() -> None:
+    raw = mail(
+        f"Recipient of the infected attachment: {THEIRS}\nOne or more attachments were deleted: virus found\n",
+        sender="Gateway <av@client.test>",
+        subject="A problem with a message you sent",
+    )
+    found = _only(raw)
+    assert (found.address, found.reason, found.hard) == (THEIRS, "virusdetected", False)
+
+
+def test_an_account_that_is_disabled_and_unknown_is_given_up() -> None:
+    found = _only(report(status(diagnostic="550 5.1.1 max@client.test: this account has been disabled")))
+    assert (found.reason, found.hard) == ("userunknown", True)
 
 
 def test_the_mail_that_came_back_is_named_when_enclosed_and_when_quoted() -> None:

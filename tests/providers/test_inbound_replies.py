@@ -231,6 +231,10 @@ def test_absences_are_automatic_and_no_bounces(subject: str, text: str, headers:
     assert [one.address for one in verdict.recipients] == [THEIRS]
 
 
+def test_an_answer_to_a_subject_of_ours_is_no_absence() -> None:
+    assert classify(reply("Sounds good", subject="Re: Out of office solutions")).kind is Kind.HUMAN
+
+
 def test_an_absence_that_leaves_no_way_back_is_no_bounce() -> None:
     raw = mail(
         "I am on leave. Your message will not be forwarded, my mailbox is full of mails.",

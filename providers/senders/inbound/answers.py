@@ -99,7 +99,7 @@ _COMMANDS = [
     for command, pattern in (
         # Postfix, Exim, GMX, Zimbra, qmail, DragonFly, Gmail's states, and transcripts of a session.
         ("RCPT", r"(?:in reply to|after|for|response to|answer to|our|during|>>>|-->)\s+(?:the |sending )*rcpt\b"),
-        ("RCPT", r"smtp:rcpt|does not like recipient|\(state 1[24]\)|\[rcpt_to\]"),
+        ("RCPT", r"smtp:rcpt|<<< ?rcpt to|does not like recipient|\(state 1[24]\)|\[rcpt_to\]"),
         (
             "DATA",
             r"(?:in reply to|after|for|response to|our|during|>>>|-->)\s+(?:the |sending )*(?:end of )?(?:data\b|text\b|message body)",

@@ -40,7 +40,8 @@ _HEADERS = [
     )
 ]
 _SUBJECT = re.compile(
-    r"^\s*(?:(?:re|aw|sv|fwd?)\s*:\s*)?[\[(\"'*]*"
+    # Without "Re:" in front: that is a person who answers, maybe a mail of ours with such a subject.
+    r"^\s*[\[(\"'*]*"
     r"(?:auto(?:matic|matische|matisk|mated|mail)?[ _-]?(?:reply|response|respond(?:er)?|antwort|svar|answer|matic reply)\b|auto\s*:|autoreply|autosvar"
     r"|out of (?:the )?office|out-of-office|ooo\b|i am (?:currently )?(?:out of|away|on (?:leave|vacation|holiday))|away from (?:the |my )?(?:office|mail|desk)"
     r"|on (?:vacation|leave|holiday|maternity)|vacation(?: reply| message| notice|:|\s*$)|absence notice|away (?:message|notice)"
@@ -52,7 +53,7 @@ _SUBJECT = re.compile(
     r"|automatisch antwoord|automatische reactie|afwezig|niet op kantoor|buiten kantoor"
     r"|автоответ|автоматический ответ|ответ автоматический|отсутств|(?:я )?в отпуске|вне офиса|нахожусь в отпуске"
     r"|automaattinen vastaus|autom[áa]tick[áa]|automatikus v[áa]lasz|otomatik yan[ıi]t|poissa|fr[åa]nvaro|ur kontoret"
-    r"|自動返信|自動応答|不在|自动回复|자동)",
+    r"|your message to \S+ awaits moderator approval|自動返信|自動応答|不在|自动回复|자동)",
     re.I,
 )
 _OPENING = re.compile(

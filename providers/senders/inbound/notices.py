@@ -21,7 +21,7 @@ _FROM_SERVER = re.compile(
     re.I,
 )
 _SUBJECT = re.compile(
-    r"undeliver(?:able|ed)|non[- ]?deliver|(?:delivery|mail|message|returned)(?: \S+){0,3} (?:fail|failure|failed|problem"
+    r"undeliver(?:able|ed)|automatically rejected|^rejected:|non[- ]?deliver|(?:delivery|mail|message|returned)(?: \S+){0,3} (?:fail|failure|failed|problem"
     r"|error|status|unsuccessful|not delivered|delayed|warning|notification|report|returned|undeliver|rejected)"
     r"|failure notice|fail(?:ed|ure) (?:delivery|mail|notice)|returned (?:mail|e-?mail|message|to sender)|delivery status"
     r"|could not (?:be delivered|send|deliver)|(?:can ?not|unable to|not) (?:be )?(?:deliver|send)|delivery (?:failure|error"
@@ -60,6 +60,8 @@ _INTRODUCTION = re.compile(
 )
 
 
+# What no automatic answer of a person says about an address.
+_OF_NOTICES = ("hostunknown", "mailboxfull", "spamdetected", "suspend", "userunknown", "virusdetected")
 _DOMAIN = re.compile(r"@[^\s>\"]+")
 _OF_LIST = re.compile(r"loop alert|not (?:a )?member|too (?:big|large)|rejected|error", re.I)
 _AWAY = re.compile(
@@ -93,7 +95,9 @@ def is_notice(mail: Mail) -> bool:
     if not _has_null_path(mail) or _AWAY.search(f"{subject}\n{text[:1500]}"):
         return False
     replied = headers.get("auto-submitted").lower().startswith("auto-replied")
-    return bool(_INTRODUCTION.search(text)) and (about or not replied)
+    if _INTRODUCTION.search(text) and (about or not replied):
+        return True
+    return not replied and reasons.find(text).reason in _OF_NOTICES and bool(Notice(mail).addresses())
 
 
 def is_answer(mail: Mail) -> bool:

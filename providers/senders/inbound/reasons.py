@@ -104,6 +104,8 @@ def find(text: str, *, status: str = "", code: str = "", command: str = "") -> F
                     reason = "filtered"
                 if command == "MAIL" and reason in ("userunknown", "hostunknown"):
                     reason = "rejected"
+                if status.endswith(".1.1") and reason not in _WITH_UNKNOWN_USER:
+                    reason = "userunknown"
                 return Finding(reason, f"{name} {reason}", match[0].strip())
     if reason := _by_command(command, code):
         return Finding(reason, "command", f"{command} {code}".strip())
@@ -196,6 +198,22 @@ def _rules(*lines: tuple[str, str]) -> list[tuple[str, re.Pattern[str]]]:
 
 # 5.5.0 is what Outlook.com and La Poste say with "mailbox unavailable" and "invalid recipient".
 _NAMES_USER = re.compile(r"[45]\.1\.|5\.4\.1$|5\.5\.0$")
+# What an answer may say beside x.1.1; other words with it explain why the address is none.
+_WITH_UNKNOWN_USER = frozenset(
+    {
+        "authfailure",
+        "badreputation",
+        "blocked",
+        "greylisted",
+        "hasmoved",
+        "hostunknown",
+        "mailboxfull",
+        "norelaying",
+        "notaccept",
+        "rejected",
+        "spamdetected",
+    }
+)
 # Details that servers hardly ever give wrongly.
 _CERTAIN = {
     ".1.2": "hostunknown",
@@ -321,6 +339,7 @@ _STRONG = _rules(
         (?:domain|host)\S* (?:accepts|takes|receives) no mail
         no mail is accepted (?:for|at|by)
         (?:indicated|has|offers) no smtp service
+        reject all mails
         """,
     ),
     (
@@ -615,6 +634,7 @@ _STRONG = _rules(
         (?:recipient|destination|remote|target|mail|e-?mail|the|this|that|recipient's|to)?(?: |^)(?:domain|host|server|hostname|host name|site)(?: name| \([^ ()]+\)| \S+\.\S+)?(?: or domain(?: name)?)? ?(?:is |was |could |can ?|does |did |has |:)*(?:not (?:be )?(?:found|exist|known|valid|resolved|resolve|located|registered)|n't exist|non-?exist\S*|not be (?:found|resolved|located)|unknown|invalid|unresolvable|been (?:deleted|expired)|lookup failed|expired)
         (?:unknown|invalid|no such|non-?existent|nonexistant|unrout\S+|unresolvable|bad|unregistered|cannot resolve|can't resolve|could not resolve|unable to resolve|couldn't (?:find|resolve)|can't find|cannot find|unable to find|could not find|did not find|cannot route to|unreachable)(?: (?:any|a|the|such|mail|e-?mail|destination|recipient|remote|target|dns|ip|of|mail exchanger?|your|that|this))* (?:domain|host|hostname|host name|mail server|mx host|mail exchanger|route to domain|internet host|gateway|dns)\b(?! (?:reject|block|is block|denied|said|from|ip))
         no (?:a|mx|dns|such|valid)(?:,? (?:or|and|/)? ?(?:a|mx|aaaa|ns|dns|valid))* (?:record|host|domain|dns|entry|mail exchanger)s?
+        no mx (?:found|for)|nonexistentdomain
         (?:nxdomain|host_not_found|hostnotfound|bad destination (?:host|system|mailbox system))
         unroute?able (?:mail )?(?:domain|address)
         all (?:relevant )?(?:mx records point|host address lookups failed)
@@ -652,6 +672,7 @@ _STRONG = _rules(
         (?:u[żz]ytkownik|adres|skrzynka|konto|odbiorca)\S*(?: \S+){0,6} (?:nie (?:istnieje|znalezion)|nieznan|nieprawid)
         (?:gebruiker|ontvanger|adres|postbus|mailbox)\S*(?: \S+){0,6} (?:onbekend|niet (?:gevonden|bekend|bestaat)|bestaat niet)
         (?:ユーザ|宛先|アドレス|メールアドレス).{0,20}(?:不明|存在し|見つかり|見つから|ありません|間違)
+        ディレクトリ.{0,10}見つかり|non r[ée]pertori[ée]\S* dans
         收件人|用户不存在
         """,
     ),

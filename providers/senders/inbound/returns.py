@@ -32,7 +32,7 @@ def return_date(text: str, *, today: date) -> date | None:
 _BACK = re.compile(
     r"\b(?:(?:be |am |is |i'm )?back(?: (?:in|at|to)(?: the| my)? (?:office|work|desk|town))?|return(?:ing)?(?: to(?: the| my)? (?:office|work|desk))?|available(?: again)?"
     r"|in the office(?: again)?|resume(?: work)?|reachable(?: again)?|respond|reply|get back to you|out of (?:the )?office until"
-    r"|вернусь|выйду(?: на работу)?|буду (?:на (?:рабочем месте|работе|связи)|в офисе|доступ\w+)|приступлю(?: к работе)?|отвечу(?: вам)?|возвращаюсь|дата (?:выхода|возвращения)"
+    r"|вернусь|выйду(?: на работу)?|буду(?: (?:на (?:рабочем месте|работе|связи)|в офисе|доступ\w+))?|приступлю(?: к работе)?|отвечу(?: вам)?|возвращаюсь|дата (?:выхода|возвращения)"
     r"|(?:wieder|zurück|erreichbar|zurückkehren|rückkehr)(?: \w+){0,4}?|erst(?: \w+)?"
     r"|de retour(?: au bureau)?|retour|reprendrai|regres\w+|estar[ée] de (?:vuelta|regreso|volta)|de vuelta|retorn\w+|volt\w+|rientr\w+|torner[òo]|di ritorno|disponibile"
     r"|wracam|wr[óo]c[ęe]|b[ęe]d[ęe] (?:z powrotem|dost[ęe]pn\w+)(?: \w+){0,2}|powr[óo]t|(?:weer|terug)(?: \w+){0,4}?)"
