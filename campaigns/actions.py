@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import control, feasibility, jobs
+from campaigns import control, doubt, feasibility, jobs
 from campaigns import launch as launching
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Message
 from tenants import context
 
 Status = Campaign.Status
@@ -44,6 +45,44 @@ def offered(campaign: Campaign) -> list[Action]:
 def take(name: str, campaign: Campaign, *, now: datetime) -> str:
     """Take a step of ACTIONS; return in words what it did. Raises ActionRefusedError with nothing changed."""
     return ACTIONS[name].take(campaign, now)
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtAction:
+    """How a person ends doubts, and the question to ask before it, if any."""
+
+    name: str
+    label: Promise
+    style: str
+    take: Callable[[QuerySet[Message], str, datetime], str]
+    confirm: Promise | None = None
+
+
+def end_doubts(name: str, messages: QuerySet[Message], *, by: str, now: datetime) -> str:
+    """End the doubt about these mails by a step of DOUBTS; return in words what it did. `by` is the person's address.
+
+    Raises ActionRefusedError where none of them is in doubt, or none may be sent.
+    """
+    return DOUBTS[name].take(messages, by, now)
+
+
+def _count_as_sent(messages: QuerySet[Message], by: str, now: datetime) -> str:
+    count = doubt.count_as_sent(messages, by=by, now=now)
+    if not count:
+        raise ActionRefusedError(_("There is no mail in doubt here any more."))
+    return ngettext("%(count)d mail is counted as sent.", "%(count)d mails are counted as sent.", count) % {
+        "count": count
+    }
+
+
+def _send_again(messages: QuerySet[Message], by: str, now: datetime) -> str:
+    count = doubt.send_again(messages, by=by, now=now)
+    if not count:
+        raise ActionRefusedError(
+            _("Nothing is sent again: no mail here is in doubt whose campaign goes on and whose contact may be mailed.")
+        )
+    jobs.ring()
+    return ngettext("%(count)d mail is sent again.", "%(count)d mails are sent again.", count) % {"count": count}
 
 
 def _launch(campaign: Campaign, now: datetime) -> str:
@@ -106,6 +145,19 @@ ACTIONS = {
             (Status.RUNNING, Status.PAUSED),
             _cancel,
             gettext_lazy("Mails that have not left yet will never be sent. This cannot be undone."),
+        ),
+    )
+}
+DOUBTS = {
+    action.name: action
+    for action in (
+        DoubtAction("count-as-sent", gettext_lazy("Count as sent"), "secondary", _count_as_sent),
+        DoubtAction(
+            "send-again",
+            gettext_lazy("Send again"),
+            "secondary",
+            _send_again,
+            gettext_lazy("Whoever has got it already gets it twice."),
         ),
     )
 }

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, StackedInline
@@ -284,6 +285,7 @@ class MessageAdmin(ReadOnly):
         ("status", "reason"),
         "why",
         "detail",
+        "history",
         ("due_at", "sent_at"),
         ("attempts", "attempted_at"),
         "heard",
@@ -291,6 +293,34 @@ class MessageAdmin(ReadOnly):
     )
     ordering = ("-pk",)
     paginator = InfinitePaginator
+    actions = ("count_as_sent", "send_again")
+
+    def has_end_doubts_permission(self, request: HttpRequest) -> bool:
+        """Who may act on campaigns may end doubts; the rows themselves are history for everybody."""
+        return request.user.has_perm("campaigns.change_campaign")
+
+    @admin.action(description=gettext_lazy("Count as sent, where in doubt"), permissions=["end_doubts"])
+    def count_as_sent(self, request: HttpRequest, found: QuerySet[Message]) -> None:
+        self._end("count-as-sent", request, found)
+
+    @admin.action(description=gettext_lazy("Send again, where in doubt"), permissions=["end_doubts"])
+    def send_again(self, request: HttpRequest, found: QuerySet[Message]) -> None:
+        self._end("send-again", request, found)
+
+    def _end(self, name: str, request: HttpRequest, found: QuerySet[Message]) -> None:
+        try:
+            done = actions.end_doubts(name, found, by=request.user.get_username(), now=timezone.now())
+            self.message_user(request, done, messages.SUCCESS)
+        except actions.ActionRefusedError as refused:
+            self.message_user(request, str(refused), messages.ERROR)
+
+    @admin.display(description=gettext_lazy("what was done about the doubt"), empty_value="—")
+    def history(self, message: Message) -> str:
+        told = [
+            " · ".join(filter(None, (localize(timezone.localtime(one.at)), one.get_what_display(), one.by)))
+            for one in message.doubts.all()
+        ]
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in told))
 
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("state"),
@@ -311,7 +341,7 @@ class MessageAdmin(ReadOnly):
     @admin.display(description=gettext_lazy("why it has not gone"))
     def why(self, message: Message) -> str:
         told = explain(message, now=timezone.now())
-        parts = [told.label] if told.label else []
+        parts = [part for part in (told.label, told.next) if part]
         if told.clears_at:
             parts.append(_("not before %(when)s") % {"when": localize(timezone.localtime(told.clears_at))})
         parts += [f"{number.label}: {number.used} / {number.allowed}" for number in told.numbers]

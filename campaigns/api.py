@@ -5,12 +5,14 @@ from typing import Any
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import APIException
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access
+from campaigns import access, actions
 from campaigns.explain import explain
 from campaigns.models import Campaign, Message
 from campaigns.progress import progress
@@ -127,6 +129,7 @@ class MessageSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Message.Status.choices)
     code = serializers.CharField(help_text="Why it has not gone, for programs; empty once it is sent.")
     label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
+    next = serializers.CharField(help_text="What will end the doubt, in words; empty unless it is in doubt.")
     detail = serializers.CharField(help_text="What the provider said, or what could not be done.")
     due_at = serializers.DateTimeField()
     clears_at = serializers.DateTimeField(help_text="The earliest time it may go, null where that is not known.")
@@ -176,3 +179,29 @@ class MessageViewSet(ViewSet):
         """One mail, and why it has not gone."""
         message = get_object_or_404(access.messages_for(request.user), key=key)
         return Response(MessageSerializer(explain(message, now=timezone.now())).data)
+
+    @action(detail=True, methods=["post"], url_path="count-as-sent")
+    def count_as_sent(self, request: Request, key: str) -> Response:
+        """End the doubt about a mail: it was sent. 409 where it is not in doubt."""
+        return self._end("count-as-sent", request, key)
+
+    @action(detail=True, methods=["post"], url_path="send-again")
+    def send_again(self, request: Request, key: str) -> Response:
+        """Have a mail in doubt sent once more, though its reader may get it twice. 409 where there is no such mail."""
+        return self._end("send-again", request, key)
+
+    def _end(self, name: str, request: Request, key: str) -> Response:
+        found = access.messages_for(request.user).filter(key=key)
+        get_object_or_404(found)
+        try:
+            actions.end_doubts(name, found, by=request.user.get_username(), now=timezone.now())
+        except actions.ActionRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return self.retrieve(request, key)
+
+
+class Conflict(APIException):
+    """What was asked for is not possible in the state that the object is in."""
+
+    status_code = 409
+    default_code = "conflict"

@@ -27,6 +27,8 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import F, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.translation import gettext as _
 
 from campaigns import caps, control, dispatch, gaps, lifecycle, outcomes, paced, rendering, suppressions
@@ -59,6 +61,13 @@ class Next:
 
     text: str
     asked_at: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """The text, and the time where there is one."""
+        if self.asked_at is None:
+            return self.text
+        return f"{self.text} {localize(timezone.localtime(self.asked_at, context.current_agency().zone))}"
 
 
 @dataclass(frozen=True, slots=True)

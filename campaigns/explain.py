@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Sum
 from django.utils.translation import gettext as _
 
-from campaigns import caps, gaps, paced
+from campaigns import caps, doubt, gaps, paced
 from campaigns.models import Campaign, CampaignDay, Message, RecipientDay
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
@@ -46,7 +46,7 @@ class Happened:
 
 @dataclass(slots=True)
 class Explanation:
-    """Where a mail is and why; `code` and `label` are empty once it is sent."""
+    """Where a mail is and why; `code` and `label` are empty once it is sent. `next` is what ends a doubt, in words."""
 
     key: str
     campaign: str
@@ -63,6 +63,7 @@ class Explanation:
     sender: str
     attempts: int
     attempted_at: datetime | None
+    next: str = ""
     refused_by: list[str] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     events: list[Happened] = field(default_factory=list)
@@ -79,7 +80,10 @@ def explain(message: Message, *, now: datetime) -> Explanation:
     """
     agency = context.current_agency()
     campaign, contact = message.campaign, message.contact
-    code, clears_at = "", None
+    code, clears_at, following = "", None, ""
+    if message.status == Status.UNKNOWN:
+        (told,) = doubt.what_next([message], now=now)
+        following = told.words
     if message.status != Status.SENT:
         why = Why(campaign, agency, now)
         later = message.due_at if message.status == Status.SCHEDULED and message.due_at > now else None
@@ -110,6 +114,7 @@ def explain(message: Message, *, now: datetime) -> Explanation:
         sender=message.sender.address if message.sender else "",
         attempts=message.attempts,
         attempted_at=message.attempted_at,
+        next=following,
         refused_by=list(refused),
         numbers=list(_numbers(message, agency, now)) if message.status == Status.SCHEDULED else [],
         events=list(_events(message)),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -17,9 +18,9 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from campaigns import access, actions, intake, summaries
+from campaigns import access, actions, doubt, intake, summaries
 from campaigns.forms import CampaignForm, UploadForm
-from campaigns.models import Campaign, Intake, Verdict
+from campaigns.models import Campaign, Intake, Message, Verdict
 from campaigns.progress import progress
 from providers.senders import routes
 from tenants import context
@@ -27,6 +28,7 @@ from tenants import context
 CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
 LATEST_IMPORTS = 50
+DOUBTS_SHOWN = 20
 
 
 @login_required
@@ -58,7 +60,8 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
 @require_GET
 def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
     """One campaign, live."""
-    return render(request, "campaigns/campaign_detail.html", _live(request, id))
+    found = _live(request, id)
+    return render(request, "campaigns/campaign_detail.html", {**found, "doubts": _doubts(request, id)})
 
 
 @login_required
@@ -80,6 +83,27 @@ def campaign_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
     except actions.ActionRefusedError as refused:
         for problem in refused.problems:
             messages.error(request, problem)
+    return redirect("campaigns:detail", campaign.pk)
+
+
+@login_required
+@require_POST
+def campaign_doubts(request: HttpRequest, id: int, action: str) -> HttpResponse:
+    """End the doubt about one mail of a campaign, by its key, or about all."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    if action not in actions.DOUBTS:
+        raise Http404
+    found = access.messages_for(request.user).filter(campaign=campaign)
+    if key := request.POST.get("message"):
+        try:
+            found = found.filter(key=UUID(key))
+        except ValueError:
+            raise Http404 from None
+    try:
+        done = actions.end_doubts(action, found, by=request.user.get_username(), now=timezone.now())
+        messages.success(request, done)
+    except actions.ActionRefusedError as refused:
+        messages.error(request, str(refused))
     return redirect("campaigns:detail", campaign.pk)
 
 
@@ -159,6 +183,20 @@ def _live(request: HttpRequest, id: int) -> dict[str, Any]:
         "campaign": summaries.of(campaign),
         "report": progress(campaign, now=timezone.now()),
         "actions": list(_buttons(campaign)),
+    }
+
+
+def _doubts(request: HttpRequest, id: int) -> dict[str, Any]:
+    """The mails in doubt of a campaign, the first of them by name."""
+    found = access.messages_for(request.user).filter(campaign=id, status=Message.Status.UNKNOWN).order_by("pk")
+    shown = list(found[:DOUBTS_SHOWN])
+    following = doubt.what_next(shown, now=timezone.now()) if shown else []
+    return {
+        "count": found.count() if len(shown) == DOUBTS_SHOWN else len(shown),
+        "mails": [{"message": message, "next": one.words} for message, one in zip(shown, following, strict=True)],
+        "actions": [
+            {"action": one, "url": reverse("campaigns:doubts", args=[id, one.name])} for one in actions.DOUBTS.values()
+        ],
     }
 
 
