@@ -20,7 +20,7 @@ from campaigns.models import Campaign, ContactList, Step
 from providers.accounts.routing import Route
 
 SCHEDULE = ("weekdays", "window_from", "window_until", "timezone", "window_zone", "holidays")
-WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day")
+WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day", "gap_seconds", "gap_jitter_seconds")
 TRACKING = ("track_opens", "track_clicks")
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import MD5, Lower, Now
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -17,6 +18,7 @@ from campaigns.reasons import PauseReason, Reason
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
+from tenants import context
 from tenants.models import known_timezone
 from tenants.rows import AgencyRow
 
@@ -296,14 +298,14 @@ class Campaign(AgencyRow):
         _("new contacts a day"),
         null=True,
         blank=True,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1, _("Write 1 or more, or nothing for no limit."))],
         help_text=_("At most so many first mails a day. Empty: no limit of the campaign's own."),
     )
     per_domain_per_day = models.PositiveIntegerField(
         _("mails a day to one domain"),
         null=True,
         blank=True,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1, _("Write 1 or more, or nothing for no limit."))],
         help_text=_("At most so many to the addresses of each domain, gmail.com too. Empty: no limit."),
     )
     track_opens = models.BooleanField(
@@ -341,6 +343,12 @@ class Campaign(AgencyRow):
             raise ValidationError({"window_until": _("The end must be later than the beginning, on the same day.")})
         if self.window_until == time():
             raise ValidationError({"window_until": _("Leave the end empty where mails may leave until midnight.")})
+        if self.holidays not in pace.countries() or (self.timezone and self.timezone not in pace.zones()):
+            return
+        if pace.next_open(self.schedule(context.current_agency().zone), timezone.now()) is None:
+            raise ValidationError(
+                {"holidays": _("All these days are holidays there, so the campaign never sends: choose other days.")}
+            )
 
     def schedule(self, own: ZoneInfo, *, of: object = None) -> pace.Schedule:
         """When it may send, `own` being the agency's zone; to a contact whose zone is called `of`, where it is."""

@@ -74,7 +74,7 @@ def is_holiday(schedule: Schedule, now: datetime) -> bool:
 
 def zone_named(name: object, otherwise: ZoneInfo) -> ZoneInfo:
     """The zone that a contact's file names, or the other one where it names none that there is."""
-    return ZoneInfo(name) if isinstance(name, str) and name in _names() else otherwise
+    return ZoneInfo(name) if isinstance(name, str) and name in zones() else otherwise
 
 
 @lru_cache(maxsize=1)
@@ -142,7 +142,8 @@ def _holidays(country: str, year: int) -> frozenset[date]:
 
 
 @lru_cache(maxsize=1)
-def _names() -> frozenset[str]:
+def zones() -> frozenset[str]:
+    """The names of all time zones."""
     return frozenset(available_timezones())
 
 

@@ -10,7 +10,7 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import localize, number_format
+from django.utils.formats import date_format, localize, number_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -23,7 +23,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from providers.accounts import adapters, health, signatures, webhooks
+from providers.accounts import adapters, health, ledger, signatures, webhooks
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period, TrafficClass
@@ -221,6 +221,10 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
         return False
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        _warn_of_cuts(self, request, form.instance)
+
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("health"),
         label=TONES,
@@ -281,6 +285,10 @@ class AllotmentAdmin(ModelAdmin):  # type: ignore[misc]
             kwargs["queryset"] = Agency.objects.exclude(schema_name=PUBLIC)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def save_model(self, request: HttpRequest, obj: Allotment, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        _warn_of_cuts(self, request, obj.account)
+
 
 class LedgerAdmin(ModelAdmin):  # type: ignore[misc]
     """What was used, day by day and month by month. Only sending writes it."""
@@ -320,6 +328,24 @@ def condition(account: Account) -> tuple[str, str]:
     if state.blocked:
         return "blocked", _("Blocked")
     return ("healthy", _("Ready")) if state.open(timezone.now()) else ("pause", _("Tried again shortly"))
+
+
+def _warn_of_cuts(site: ModelAdmin, request: HttpRequest, account: Account) -> None:
+    """Say which limits are below what was sent already: they hold, so nothing more leaves for now."""
+    for cut in ledger.overdrawn(account, now=timezone.now()):
+        month = cut.period == Period.MONTH
+        text = _(
+            "%(account)s, “%(limit)s”%(whose)s: %(allowed)s is less than the %(used)s sent already, so nothing leaves "
+            "before %(until)s UTC. To go on sooner, write more than %(used)s."
+        ) % {
+            "account": account,
+            "limit": _("mails a month") if month else _("mails a day"),
+            "whose": f" ({cut.agency.name})" if cut.agency else "",
+            "allowed": number_format(cut.allowed, force_grouping=True),
+            "used": number_format(cut.used, force_grouping=True),
+            "until": date_format(cut.until, "SHORT_DATETIME_FORMAT"),
+        }
+        site.message_user(request, text, messages.WARNING)
 
 
 def _health(account: Account) -> Health:

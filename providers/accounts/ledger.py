@@ -35,6 +35,18 @@ class Spent:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Overdrawn:
+    """A limit that was cut below what is used already, of the whole account or of one agency; nothing is sent until
+    then."""
+
+    agency: Agency | None
+    period: str
+    allowed: int
+    used: int
+    until: datetime
+
+
 def utc_day(now: datetime) -> date:
     """The account day that this moment belongs to."""
     return now.astimezone(UTC).date()
@@ -153,6 +165,22 @@ def spent(account: Account, allotment: Allotment, *, now: datetime) -> Spent | N
 def allotments(agency: Agency) -> QuerySet[Allotment]:
     """What this agency may use of the accounts that are in use, its own or shared, by priority."""
     return _allotments(agency).select_related("account", "account__health").order_by("account__priority", "account_id")
+
+
+def overdrawn(account: Account, *, now: datetime) -> list[Overdrawn]:
+    """Limits of this account and of its allotments that are below what has been used in their day or month."""
+    day = utc_day(now)
+    used = {
+        (row.agency_id, row.period): row.used for row in LedgerRow.objects.filter(_current(day), account=account.pk)
+    }
+    found = []
+    for share in account.allotments.select_related("agency").order_by("pk"):
+        for bound in limits(account, share, day=day):
+            whose = share.agency if bound.agency_id is not None else None
+            count = used.get((bound.agency_id, bound.period), 0)
+            if count > bound.allowed:
+                found.append(Overdrawn(whose, bound.period, bound.allowed, count, _next(bound, day)))
+    return list(dict.fromkeys(found))
 
 
 def _allotments(agency: Agency) -> QuerySet[Allotment]:

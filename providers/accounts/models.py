@@ -45,6 +45,12 @@ def known_classes(values: list[str]) -> None:
         )
 
 
+_OF_ACCOUNT = MinValueValidator(1, _("Write 1 or more; to stop the account, take it out of use instead."))
+_OF_SHARE = MinValueValidator(
+    1, _("Write 1 or more, or nothing for the account's own; to stop the agency here, delete the allotment instead.")
+)
+
+
 class Account(models.Model):
     """One account at a mail provider. `per_day` and `per_month` are mails in UTC days and months."""
 
@@ -75,9 +81,9 @@ class Account(models.Model):
         help_text=_("Other classes use this account only as failover."),
     )
     priority = models.PositiveSmallIntegerField(_("priority"), default=10, help_text=_("Lower is tried first."))
-    sender_limit = models.PositiveIntegerField(_("senders, at most"), default=400)
-    per_day = models.PositiveIntegerField(_("mails a day"), default=1000)
-    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True)
+    sender_limit = models.PositiveIntegerField(_("senders, at most"), default=400, validators=[_OF_ACCOUNT])
+    per_day = models.PositiveIntegerField(_("mails a day"), default=1000, validators=[_OF_ACCOUNT])
+    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True, validators=[_OF_ACCOUNT])
     per_second = models.DecimalField(
         _("mails a second"),
         max_digits=7,
@@ -124,8 +130,8 @@ class Allotment(models.Model):
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="allotments", verbose_name=_("account"))
     agency = models.ForeignKey(Agency, on_delete=models.CASCADE, related_name="allotments", verbose_name=_("agency"))
     senders = models.PositiveIntegerField(_("senders, at most"), default=0)
-    per_day = models.PositiveIntegerField(_("mails a day"), null=True, blank=True)
-    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True)
+    per_day = models.PositiveIntegerField(_("mails a day"), null=True, blank=True, validators=[_OF_SHARE])
+    per_month = models.PositiveIntegerField(_("mails a month"), null=True, blank=True, validators=[_OF_SHARE])
 
     class Meta:
         verbose_name = _("allotment")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
@@ -18,7 +18,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from providers.accounts.models import Account, Allotment
 from providers.senders import pool, warming
 from providers.senders.ledger import local_day
-from providers.senders.models import Home, Sender, SenderDay, SenderDomain
+from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain
 from tenants import context, sites
 
 
@@ -110,6 +110,11 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: SenderDomain | None = None) -> bool:
         return False
 
+    def save_model(self, request: HttpRequest, obj: SenderDomain, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        today = DomainDay.objects.filter(domain=obj, day=local_day(timezone.now(), context.current_agency().zone))
+        _warn_of_cut(self, request, obj, obj.per_day, today.values_list("used", flat=True).first())
+
     @admin.display(description=gettext_lazy("senders"), ordering="count")
     def senders_count(self, domain: SenderDomain) -> int:
         count: int = getattr(domain, "count", 0)
@@ -151,6 +156,18 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
 def _or_dash(count: int | None) -> str:
     return "—" if count is None else str(count)
+
+
+def _warn_of_cut(
+    site: ModelAdmin, request: HttpRequest, whose: Sender | SenderDomain, per_day: int, used: int | None
+) -> None:
+    """Say that a limit is below what was sent today: it holds, so nothing more leaves for now."""
+    if used is not None and used > per_day:
+        text = _(
+            "%(whose)s, “mails a day”: %(allowed)d is less than the %(used)d sent today, so nothing leaves before "
+            "midnight. To go on sooner, write more than %(used)d."
+        )
+        site.message_user(request, text % {"whose": whose, "allowed": per_day, "used": used}, messages.WARNING)
 
 
 class SenderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -210,6 +227,11 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Sender | None = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Sender, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        today = SenderDay.objects.filter(sender=obj, day=local_day(timezone.now(), context.current_agency().zone))
+        _warn_of_cut(self, request, obj, obj.per_day, today.values_list("used", flat=True).first())
 
     @admin.display(description=gettext_lazy("today"), ordering="used")
     def sent_today(self, sender: Sender) -> int:

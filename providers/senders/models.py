@@ -23,7 +23,11 @@ class SenderDomain(AgencyRow):
     """
 
     name = models.CharField(_("domain"), max_length=253, unique=True, validators=[HOST_NAME])
-    per_day = models.PositiveIntegerField(_("mails a day"), default=2000)
+    per_day = models.PositiveIntegerField(
+        _("mails a day"),
+        default=2000,
+        validators=[MinValueValidator(1, _("Write 1 or more; to stop the domain, switch its senders off instead."))],
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     warmup_started_on = models.DateField(
         _("warms up since"), null=True, blank=True, help_text=_("Empty: the domain is warm.")
@@ -96,7 +100,11 @@ class Sender(AgencyRow):
     )
     address = models.EmailField(_("address"), max_length=254)
     name = models.CharField(_("display name"), max_length=120, blank=True)
-    per_day = models.PositiveSmallIntegerField(_("mails a day"), default=50)
+    per_day = models.PositiveSmallIntegerField(
+        _("mails a day"),
+        default=50,
+        validators=[MinValueValidator(1, _("Write 1 or more; to stop the sender, switch it off instead."))],
+    )
     per_hour = models.PositiveSmallIntegerField(
         _("mails an hour"),
         null=True,

@@ -26,8 +26,11 @@ def add_senders(
 
     New domains count as warm, unless they warm up since a day. Addresses that exist are left as they are, so the call
     can be repeated. Raises ValidationError when the
-    allotment's number of senders would be exceeded; then nothing is created.
+    allotment's number of senders would be exceeded, or a limit is below 1; then nothing is created.
     """
+    limits = {"per_day": per_day, "per_hour": per_hour, "domain_per_day": domain_per_day}
+    if low := [name for name, limit in limits.items() if limit is not None and limit < 1]:
+        raise ValidationError({name: _("Write 1 or more.") for name in low})
     account = allotment.account
     # One at a time for an allotment, or two calls together would exceed it.
     Allotment.objects.select_for_update().get(pk=allotment.pk)
