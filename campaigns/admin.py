@@ -243,7 +243,10 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description=gettext_lazy("mails"))
     def mails(self, campaign: Campaign) -> str:
         messages_url = f"{reverse('admin:campaigns_message_changelist')}?campaign__id__exact={campaign.pk}"
-        links = ((reverse("campaigns:detail", args=[campaign.pk]), _("Progress")), (messages_url, _("Each of them")))
+        links = (
+            (reverse("campaigns:detail", args=[campaign.pk]), _("Progress and forecast")),
+            (messages_url, _("Each of them")),
+        )
         return _links(*links)
 
     @admin.action(description=gettext_lazy("Launch"), permissions=["change"])

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions
+from campaigns import access, actions, forecast
 from campaigns.explain import explain
 from campaigns.models import Campaign, Message
 from campaigns.progress import progress
@@ -163,6 +163,73 @@ class MessageSerializer(serializers.Serializer[Any]):
     events = EventSerializer(many=True, help_text="What was heard of it, the latest last; 50 at most.")
 
 
+class ForeseenDaySerializer(serializers.Serializer[Any]):
+    """One of the agency's days."""
+
+    day = serializers.DateField()
+    total = serializers.IntegerField(help_text="Mails of the day.")
+    accounts = serializers.DictField(child=serializers.IntegerField(), help_text="The same by account name.")
+    limit = serializers.CharField(help_text="What keeps more from going, for programs.")
+    limit_label = serializers.CharField(help_text="The same in words.")
+    left = serializers.IntegerField(help_text="Mails that are left after the day.")
+
+
+class WithoutSerializer(serializers.Serializer[Any]):
+    """What still goes if an account dies now."""
+
+    account = serializers.CharField(help_text="Name of the account.")
+    percent = serializers.IntegerField(
+        help_text="Of all mails of that day, also of other campaigns, those that still go."
+    )
+    day = serializers.DateField(help_text="The first day on which mails go.")
+
+
+class CostSerializer(serializers.Serializer[Any]):
+    """$, as strings with two decimals."""
+
+    rent = serializers.DecimalField(12, 2, help_text="The accounts' price for the days on which it sends through them.")
+    mails = serializers.DecimalField(12, 2, help_text="Mails beyond those within that price.")
+    total = serializers.DecimalField(12, 2)
+
+
+class ForecastSerializer(serializers.Serializer[Any]):
+    """What is foreseen of the mails that have not gone; of a draft, as if it were launched now."""
+
+    made_at = serializers.DateTimeField()
+    mails = serializers.IntegerField()
+    finishes_on = serializers.DateField(help_text="null if it never does.")
+    cost = CostSerializer()
+    days = ForeseenDaySerializer(many=True)
+    without = WithoutSerializer(many=True)
+    problems = serializers.ListField(child=serializers.CharField(), help_text="What is wrong, in words.")
+
+
+class ComparedSerializer(serializers.Serializer[Any]):
+    """One of the agency's days."""
+
+    day = serializers.DateField()
+    foreseen = serializers.IntegerField(help_text="Mails, by the forecast made at launch.")
+    sent = serializers.IntegerField()
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """What came of the forecast that was made at launch."""
+
+    made_at = serializers.DateTimeField()
+    foreseen_on = serializers.DateField(help_text="The finish by the forecast; null was never.")
+    finishes_on = serializers.DateField(help_text="The finish, or what is expected of it now.")
+    days_late = serializers.IntegerField(help_text="Between the two, below zero for early; null if one is not known.")
+    error_percent = serializers.IntegerField(help_text="Mails sent beside those foreseen, on days that are over.")
+    days = ComparedSerializer(many=True)
+
+
+class ForecastReportSerializer(serializers.Serializer[Any]):
+    """What is foreseen and what came of it."""
+
+    forecast = ForecastSerializer(help_text="null for a campaign that is over.")
+    outcome = OutcomeSerializer(help_text="null for a draft.")
+
+
 class Pages(PageNumberPagination):
     """50 a page, up to 200 with `?page_size=`."""
 
@@ -187,6 +254,12 @@ class CampaignViewSet(ViewSet):
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
         report = progress(campaign, now=timezone.now())
         return Response({**CampaignSerializer(campaign).data, "progress": ProgressSerializer(report).data})
+
+    @action(detail=True)
+    def forecast(self, request: Request, pk: str) -> Response:
+        """When what waits will have gone, day by day, what keeps it back, its cost, and what came of the forecast."""
+        campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
+        return Response(ForecastReportSerializer(forecast.report(campaign, now=timezone.now())).data)
 
 
 class MessageViewSet(ViewSet):

@@ -8,9 +8,10 @@ import calendar
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count
@@ -53,7 +54,8 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """How much of the first day on which mails go still goes, in percent, if this account dies now."""
+    """How much of all the agency's mails of the first day on which any go still goes, in percent, if this account dies
+    now."""
 
     account: str
     percent: int
@@ -120,6 +122,28 @@ class Outcome:
     days: list[Compared]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The forecast of what waits, None where the campaign is over, and what came of the one made at launch."""
+
+    forecast: Forecast | None
+    outcome: Outcome | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        found = asdict(self)
+        if self.forecast is not None:
+            found["forecast"]["cost"]["total"] = self.forecast.cost.total
+        return found
+
+
+def report(campaign: Campaign, *, now: datetime) -> Report:
+    """All that is foreseen and was foreseen of a campaign of the agency entered now. Changes nothing."""
+    over = campaign.status in (Campaign.Status.FINISHED, Campaign.Status.CANCELLED)
+    present = None if over else forecast(campaign, now=now)
+    return Report(present, outcome(campaign, now=now, present=present))
+
+
 def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
     """Foresee what waits of a campaign of the agency entered now: of a draft as if it were launched now."""
     agency = context.current_agency()
@@ -141,7 +165,7 @@ def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
         finishes_on=run.days[-1].day if not run.left else None,
         days=[_planned(day, names) for day in run.days],
         cost=_cost(run.days, [one.account for one in scene.accounts], now),
-        without=list(_without(scene, run, campaign, now)),
+        without=list(_without(scene, run, now)),
         problems=list(_problems(run, agency, now)),
     )
 
@@ -311,14 +335,15 @@ def _cost(days: Sequence[Day], which: Iterable[Account], now: datetime) -> Cost:
     return Cost(rent.quantize(CENT), mails.quantize(CENT))
 
 
-def _without(scene: Scene, run: Run, campaign: Campaign, now: datetime) -> Iterable[Without]:
-    first = next((day for day in run.days if day.total), None)
-    if first is None:
+def _without(scene: Scene, run: Run, now: datetime) -> Iterable[Without]:
+    goes = next((day.day for day in run.days if day.total), None)
+    if goes is None:
         return
-    until = next_day(now + (first.day - local_day(now, scene.zone)), scene.zone)
+    until = next_day(now + (goes - local_day(now, scene.zone)), scene.zone)
+    first = next(day for day in simulate(scene, None, now=now, until=until).days if day.total)
     for dead in scene.accounts:
         others = [replace(one, open=one.open and one is not dead) for one in scene.accounts]
-        left = simulate(replace(scene, accounts=others), campaign.pk, now=now, until=until)
+        left = simulate(replace(scene, accounts=others), None, now=now, until=until)
         went = sum(day.total for day in left.days if day.day == first.day)
         yield Without(dead.account.name, min(100, 100 * went // first.total), first.day)
 

@@ -135,8 +135,9 @@ class Run:
     left: int
 
 
-def simulate(scene: Scene, campaign_id: int, *, now: datetime, until: datetime | None = None) -> Run:
-    """Send until nothing of this campaign is left, nothing goes any more, or `until`, a year from now unless told."""
+def simulate(scene: Scene, campaign_id: int | None, *, now: datetime, until: datetime | None = None) -> Run:
+    """Send until nothing of this campaign is left (None is of all), nothing goes any more, or `until`, which is a year
+    from now unless told."""
     return _Clockwork(scene, campaign_id, now).run(until or now + HORIZON)
 
 
@@ -409,7 +410,7 @@ class _Queue:
 
 
 class _Clockwork:
-    def __init__(self, scene: Scene, campaign_id: int, now: datetime) -> None:
+    def __init__(self, scene: Scene, campaign_id: int | None, now: datetime) -> None:
         self.zone, self.target, self.now = scene.zone, campaign_id, now
         self.day = local_day(now, scene.zone)
         self.domains = [_Domain(one) for one in scene.domains]
@@ -428,7 +429,7 @@ class _Clockwork:
             for one in scene.waiting
             if one.count
         ]
-        own = [one for one in self.queues if one.campaign.sending.campaign_id == campaign_id]
+        own = [one for one in self.queues if self._looks_at(one.campaign)]
         self.total = sum(one.left for one in own)
         self.own_schedule = own[0].schedule if own else None
         self.open_until: dict[pace.Schedule, datetime | None] = {}
@@ -452,7 +453,10 @@ class _Clockwork:
         return Run(self._days(began), left)
 
     def _left(self) -> int:
-        return sum(one.left for one in self.queues if one.campaign.sending.campaign_id == self.target)
+        return sum(one.left for one in self.queues if self._looks_at(one.campaign))
+
+    def _looks_at(self, campaign: _Campaign) -> bool:
+        return self.target is None or campaign.sending.campaign_id == self.target
 
     def _due(self) -> list[_Queue]:
         """What may go now, in its order; what is closed waits until it opens."""
@@ -547,7 +551,7 @@ class _Clockwork:
                 _take(quota.domains, caps, count, campaign.pace)
                 quota.spend(count)
                 campaign.spend(count, first)
-                if campaign.sending.campaign_id == self.target:
+                if self._looks_at(campaign):
                     self.went.setdefault(self.day, Counter())[quota.account.pk] += count
                 for queue, part in zip(some, largest_remainder(count, [one.left for one in some]), strict=True):
                     queue.left -= part
@@ -613,7 +617,7 @@ class _Clockwork:
         seen = False
         for queues in by_account.values():
             for queue in queues:
-                if queue.campaign.sending.campaign_id == self.target:
+                if self._looks_at(queue.campaign):
                     seen = True
                     if queue.left and queue.why is not None:
                         kept[queue.why] += queue.left

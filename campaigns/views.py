@@ -1,5 +1,6 @@
 """The portal: campaigns, contacts and imports of the agency that the visitor has signed in to."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from campaigns import access, actions, doubt, intake, summaries
+from campaigns import access, actions, doubt, forecast, intake, summaries
 from campaigns.forms import CampaignForm, UploadForm
 from campaigns.models import Campaign, Intake, Message, Verdict
 from campaigns.progress import progress
@@ -29,6 +31,8 @@ CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
 LATEST_IMPORTS = 50
 DOUBTS_SHOWN = 20
+FORESEEN_DAYS = 10
+ACCOUNT_TONES = ("accent-bar", "info-bar", "warning-bar", "success", "doubt", "danger")
 
 
 @login_required
@@ -69,6 +73,24 @@ def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_progress(request: HttpRequest, id: int) -> HttpResponse:
     """The part of a campaign's page that is polled."""
     return render(request, "campaigns/_progress.html", _live(request, id))
+
+
+@login_required
+@require_GET
+def campaign_forecast(request: HttpRequest, id: int) -> HttpResponse:
+    """The part of a campaign's page that takes a moment to reckon: when it will have gone."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    report = forecast.report(campaign, now=timezone.now())
+    found: dict[str, Any] = {"forecast": report.forecast, "outcome": report.outcome, "charts": {}}
+    if made := report.forecast:
+        found["days"], found["more"] = made.days[:FORESEEN_DAYS], max(0, len(made.days) - FORESEEN_DAYS)
+        found["busy_days"] = sum(1 for day in made.days if day.total)
+        found["charts"]["planned"] = _planned_chart(made)
+    if came := report.outcome:
+        found["charts"]["compared"] = _compared_chart(came)
+        found["lateness"] = _lateness(came.days_late or 0)
+        found["error"] = f"{came.error_percent or 0:+} %"
+    return render(request, "campaigns/_forecast.html", found)
 
 
 @login_required
@@ -175,6 +197,41 @@ def import_summary(found: Intake) -> dict[str, Any]:
         "created_at": found.created_at,
         "url": reverse("campaigns:import", args=[found.pk]),
     }
+
+
+def _planned_chart(made: forecast.Forecast) -> dict[str, str]:
+    names = made.accounts
+    counts = {f"account{number}": [day.accounts.get(name, 0) for day in made.days] for number, name in enumerate(names)}
+    series = [
+        {"key": f"account{number}", "label": name, "tone": ACCOUNT_TONES[number % len(ACCOUNT_TONES)]}
+        for number, name in enumerate(names)
+    ]
+    return _chart({"labels": [day.day.isoformat() for day in made.days], **counts}, series)
+
+
+def _compared_chart(came: forecast.Outcome) -> dict[str, str]:
+    series = [
+        {"key": "foreseen", "label": _("Foreseen"), "tone": "info-bar"},
+        {"key": "sent", "label": pgettext("messages", "Sent"), "tone": "accent-bar"},
+    ]
+    data = {
+        "labels": [day.day.isoformat() for day in came.days],
+        "foreseen": [day.foreseen for day in came.days],
+        "sent": [day.sent for day in came.days],
+    }
+    return _chart(data, series)
+
+
+def _chart(data: dict[str, Any], series: list[dict[str, str]]) -> dict[str, str]:
+    return {"data": json.dumps(data), "series": json.dumps(series)}
+
+
+def _lateness(days: int) -> str:
+    if not days:
+        return _("as foreseen")
+    if days > 0:
+        return ngettext("%(days)d day later", "%(days)d days later", days) % {"days": days}
+    return ngettext("%(days)d day earlier", "%(days)d days earlier", -days) % {"days": -days}
 
 
 def _live(request: HttpRequest, id: int) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 // Charts: <canvas data-chart data-source="ID of a json_script" data-series="[{key, label, tone}]">. The data is
-// {labels: [...], key: [...]}; labels that are ISO dates are written in the language of the page.
+// {labels: [...], key: [...]}; labels that are ISO dates are written in the language of the page. data-chart="bars" piles
+// the series up, and a chart of several series names them below. A part that htmx brings has no scripts: there the data
+// is in data-values.
 
 const language = document.documentElement.lang || "en";
 const count = new Intl.NumberFormat(language);
@@ -54,7 +56,11 @@ function dataset(data, { key, label, tone }) {
   };
 }
 
-function options(labels) {
+function bars(data, { key, label, tone }) {
+  return { label, data: data[key], backgroundColor: colour(tone), maxBarThickness: 40, borderRadius: 2 };
+}
+
+function options(labels, { piled, several }) {
   const faint = colour("text-faint");
   const ticks = { color: faint, maxRotation: 0, autoSkipPadding: 28 };
   return {
@@ -62,8 +68,9 @@ function options(labels) {
     animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? false : { duration: 500 },
     interaction: { mode: "index", intersect: false },
     scales: {
-      x: { grid: { display: false }, border: { color: colour("line") }, ticks: { ...ticks, callback: (_, i) => writeLabel(labels[i]) } },
+      x: { stacked: piled, grid: { display: false }, border: { color: colour("line") }, ticks: { ...ticks, callback: (_, i) => writeLabel(labels[i]) } },
       y: {
+        stacked: piled,
         beginAtZero: true,
         suggestedMax: 10,
         grid: { color: colour("line") },
@@ -72,7 +79,11 @@ function options(labels) {
       },
     },
     plugins: {
-      legend: { display: false },
+      legend: {
+        display: several,
+        position: "bottom",
+        labels: { color: colour("text-soft"), usePointStyle: true, boxHeight: 7, padding: 16 },
+      },
       tooltip: {
         backgroundColor: colour("raised"),
         borderColor: colour("line"),
@@ -93,12 +104,14 @@ function options(labels) {
 }
 
 function draw(canvas) {
-  const data = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
+  const { source, values } = canvas.dataset;
+  const data = JSON.parse(values ?? document.getElementById(source).textContent);
   const series = JSON.parse(canvas.dataset.series);
+  const piled = canvas.dataset.chart === "bars";
   charts.push(new Chart(canvas, {
-    type: "line",
-    data: { labels: data.labels, datasets: series.map((one) => dataset(data, one)) },
-    options: options(data.labels),
+    type: piled ? "bar" : "line",
+    data: { labels: data.labels, datasets: series.map((one) => (piled ? bars : dataset)(data, one)) },
+    options: options(data.labels, { piled, several: series.length > 1 }),
   }));
   canvas.dataset.drawn = "";
 }
@@ -112,5 +125,9 @@ function drawAll() {
 document.fonts.load("12px Inter").then(() => document.fonts.ready).then(() => {
   drawAll();
   document.addEventListener("portal:theme", drawAll);
+  // Charts that came later, with a part of the page.
+  document.addEventListener("htmx:afterSettle", ({ target }) => {
+    if (target.querySelector("canvas[data-chart]:not([data-drawn])")) drawAll();
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 });

@@ -1,23 +1,32 @@
 """A forecast agrees with what the real engine then does on the same clock, and says what keeps mails back."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import CharField, Count, Value
 from django.db.models.functions import Cast, Concat, TruncDate
 
 from campaigns import audit, control, delivery, dispatch, forecast, launch
 from campaigns.models import Campaign, Contact, Message
 from providers.accounts import health
-from providers.accounts.models import Account, Allotment
+from providers.accounts.models import Account, Allotment, LedgerRow
 from providers.senders import warming
 from providers.senders.models import Home, SenderDomain
 from tenants import context
 from tenants.models import Agency
+from tenants.users import keys
+from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
+from tests.visitor import at, body
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TODAY = date(2026, 11, 24)
@@ -302,3 +311,130 @@ def test_a_run_that_has_begun_is_foreseen_to_its_end(alpha: Agency, accounts: di
     assert {one.day: one.total for one in rest.days if one.total} == {
         day: count for day, count in came.items() if count
     }
+
+
+def test_it_costs_the_accounts_days_and_the_mails_beyond_those_within_their_price(
+    alpha: Agency, accounts: dict[str, Account]
+) -> None:
+    Account.objects.filter(name="smtp").update(
+        per_day=10, monthly_price=Decimal(30), included_per_month=25, mail_price=Decimal("0.05")
+    )
+    stage.allot(alpha, accounts["smtp"])
+    LedgerRow.objects.create(account=accounts["smtp"], period="day", starts=date(2026, 11, 2), allowed=9, used=9)
+    with context.entered(alpha):
+        found = forecast.forecast(draft("a", 40), now=NOON)
+    # Four of November's thirty days; 9 mails and these 40 are 24 more than are within the price.
+    assert found.cost == forecast.Cost(rent=Decimal("4.00"), mails=Decimal("1.20"))
+    assert found.cost.total == Decimal("5.20")
+
+
+def test_it_says_what_still_goes_if_an_account_dies(alpha: Agency, accounts: dict[str, Account]) -> None:
+    for name, per_day in {"resend": 10, "sendgrid": 30, "smtp": 60}.items():
+        Account.objects.filter(name=name).update(per_day=per_day)
+    stage.allot(alpha, *accounts.values())
+    with context.entered(alpha):
+        found = forecast.forecast(draft("a", 300), now=NOON)
+        older = draft("o", 50)
+        launch.launch(older, now=NOON)
+        beside = forecast.forecast(draft("b", 60), now=NOON)
+    assert {one.account: one.percent for one in found.without} == {"resend": 90, "sendgrid": 70, "smtp": 40}
+    assert {one.day for one in found.without} == {TODAY}
+    # Of all mails: those of the older campaign go first, and so a campaign of its own would tell another story.
+    assert {one.account: one.percent for one in beside.without} == {"resend": 90, "sendgrid": 70, "smtp": 40}
+
+
+def test_the_error_is_what_came_beside_what_was_foreseen(alpha: Agency, accounts: dict[str, Account]) -> None:
+    Account.objects.update(per_day=10)
+    stage.allot(alpha, accounts["smtp"])
+    with context.entered(alpha):
+        made = draft("a", 30)
+        launch.launch(made, now=NOON)
+        # The operator halves the account: it takes twice as long.
+        Account.objects.update(per_day=5)
+        drive(alpha, 2)
+        made.refresh_from_db()
+        running = forecast.report(made, now=NOON + 2 * DAY)
+        drive(alpha, 5, since=NOON + 2 * DAY)
+        made.refresh_from_db()
+        over = forecast.report(made, now=NOON + 9 * DAY)
+    assert running.forecast is not None
+    assert running.outcome is not None
+    assert (running.outcome.foreseen_on, running.outcome.finishes_on) == (date(2026, 11, 26), date(2026, 11, 29))
+    assert (running.outcome.days_late, running.outcome.error_percent) == (3, -50)
+    assert over.forecast is None
+    assert over.outcome is not None
+    assert (over.outcome.finishes_on, over.outcome.days_late, over.outcome.error_percent) == (date(2026, 11, 29), 3, 0)
+    assert [(one.foreseen, one.sent) for one in over.outcome.days] == [(10, 5)] * 3 + [(0, 5)] * 3
+
+
+def test_it_says_plainly_what_is_wrong(alpha: Agency, accounts: dict[str, Account]) -> None:
+    def problems(**fields: Any) -> list[str]:
+        return forecast.forecast(draft(f"l{Campaign.objects.count()}", 200, **fields), now=NOON).problems
+
+    with context.entered(alpha):
+        assert problems() == [launch_refusal(Campaign.objects.latest("pk"))]
+    stage.allot(alpha, accounts["smtp"], senders=1)
+    with context.entered(alpha):
+        assert problems() == []
+        assert "more than three months" in problems(new_contacts_per_day=1)[0]
+        empty = forecast.forecast(draft("empty", 0), now=NOON)
+    assert (empty.mails, empty.days, len(empty.problems)) == (0, [], 1)
+
+
+def launch_refusal(campaign: Campaign) -> str:
+    with pytest.raises(launch.LaunchRefusedError) as refused:
+        launch.launch(campaign, now=NOON)
+    return str(refused.value)
+
+
+def test_every_surface_tells_it(alpha: Agency, beta: Agency, carol: User, accounts: dict[str, Account]) -> None:
+    Account.objects.update(per_day=10)
+    for agency in (alpha, beta):
+        stage.allot(agency, accounts["smtp"])
+    with context.entered(alpha):
+        made = draft("a", 25)
+        secret = keys.issue(carol, "program")
+    with time_machine.travel(NOON, tick=False):
+        answer = (
+            at(alpha)
+            .get(f"/api/v1/campaigns/{made.pk}/forecast/", headers={"authorization": f"Bearer {secret}"})
+            .json()
+        )
+        out = StringIO()
+        call_command("forecast", str(made.pk), "--agency", "alpha", "--json", stdout=out)
+        page = at(alpha, carol).get(f"/campaigns/{made.pk}/forecast/")
+        with pytest.raises(CommandError, match="Beta has no campaign"):
+            call_command("forecast", str(made.pk), "--agency", "beta")
+        call_command("forecast", str(made.pk), "--agency", "alpha")
+    assert answer["outcome"] is None
+    days = [(one["day"], one["accounts"], one["limit"]) for one in answer["forecast"]["days"]]
+    assert days == [
+        ("2026-11-24", {"smtp": 10}, "account_day"),
+        ("2026-11-25", {"smtp": 10}, "account_day"),
+        ("2026-11-26", {"smtp": 5}, "nothing_left"),
+    ]
+    printed = json.loads(out.getvalue())["forecast"]
+    assert (printed["days"], printed["cost"]) == (answer["forecast"]["days"], answer["forecast"]["cost"])
+    assert "Nov. 26, 2026" in body(page)
+    with context.entered(alpha), time_machine.travel(NOON, tick=False):
+        launch.launch(made, now=NOON)
+    with time_machine.travel(NOON, tick=False):
+        launched = body(at(alpha, carol).get(f"/campaigns/{made.pk}/forecast/"))
+    assert "Forecast at launch" in launched
+    assert "as foreseen" in launched
+
+
+def test_a_launch_does_not_fail_for_its_forecast(
+    alpha: Agency, accounts: dict[str, Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.allot(alpha, accounts["smtp"])
+
+    def broken(*_: object, **__: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+
+    monkeypatch.setattr(forecast, "simulate", broken)
+    with context.entered(alpha):
+        made = draft("a", 5)
+        assert launch.launch(made, now=NOON).total == 5
+        assert forecast.outcome(made, now=NOON) is None

@@ -107,7 +107,7 @@ def test_a_campaign_is_written_launched_and_seen_through_to_its_end(
     page = carols.post("/campaigns/new/", details(people), follow=True)
     assert said(page) == ["“Spring” is saved as a draft."]
     campaign = page.redirect_chain[-1][0]
-    assert "hx-get" not in body(page)
+    assert "every 1s" not in body(page)
 
     page = carols.post(f"{campaign}launch/", follow=True)
     assert said(page) == ["“Spring” is running: 9 mails are queued."]

@@ -34,11 +34,13 @@ ALPHA, BETA = "alpha.localhost", "beta.localhost"
 ARGUMENTS: dict[str, dict[str, str]] = {
     "campaigns:detail": {"id": "campaigns.campaign"},
     "campaigns:progress": {"id": "campaigns.campaign"},
+    "campaigns:forecast": {"id": "campaigns.campaign"},
     "campaigns:act": {"id": "campaigns.campaign", "action": "pause"},
     "campaigns:doubts": {"id": "campaigns.campaign", "action": "send-again"},
     "campaigns:import": {"id": "campaigns.intake"},
     "campaigns:rejected": {"id": "campaigns.intake"},
     "api:campaign-detail": {"pk": "campaigns.campaign"},
+    "api:campaign-forecast": {"pk": "campaigns.campaign"},
     "api:message-detail": {"key": "campaigns.message"},
     "api:message-count-as-sent": {"key": "campaigns.message"},
     "api:message-send-again": {"key": "campaigns.message"},
