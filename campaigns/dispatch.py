@@ -11,7 +11,7 @@ drain ─► claim_batch    one short transaction: senders, messages, quota
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -43,9 +43,12 @@ class Drained:
     out_of_time: bool = False
 
 
-def drain(account_id: int, *, clock: Clock, until: datetime) -> Drained:
+def drain(
+    account_id: int, *, clock: Clock, until: datetime, interrupted: Callable[[datetime], bool] = lambda _: False
+) -> Drained:
     """Send what the agency entered now may send through this account, until nothing is left or the time is over.
 
+    `interrupted` is asked before each batch whether the time is over before `until`.
     Harmless when it runs twice, also at the same time: every message is claimed by one of them.
     """
     agency = context.current_agency()
@@ -53,7 +56,7 @@ def drain(account_id: int, *, clock: Clock, until: datetime) -> Drained:
     result = Drained()
     if allotment is not None:
         with Lines(allotment.account) as lines:
-            _send_all(agency, allotment.account, lines, result, clock, until)
+            _send_all(agency, allotment.account, lines, result, clock, until, interrupted)
     if not result.out_of_time:
         result.moved_to |= failover.relieve(agency, account_id, now=clock())
     return result
@@ -205,9 +208,17 @@ LIMIT %s
 """
 
 
-def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, clock: Clock, until: datetime) -> None:
+def _send_all(
+    agency: Agency,
+    account: Account,
+    lines: Lines,
+    result: Drained,
+    clock: Clock,
+    until: datetime,
+    interrupted: Callable[[datetime], bool],
+) -> None:
     paced.set_aside(agency, account.pk, now=clock())
-    claims = _Claims(agency, account, clock, until)
+    claims = _Claims(agency, account, clock, until, interrupted)
     while batch := claims.take(patient=True):
         delivery = Delivery(agency, account, lines, clock, until=until)
         result.sent += delivery.run(batch, claims.take)
@@ -218,11 +229,19 @@ def _send_all(agency: Agency, account: Account, lines: Lines, result: Drained, c
 class _Claims:
     """Batch after batch of what one drain may send now; before each it looks at what may have changed meanwhile."""
 
-    def __init__(self, agency: Agency, account: Account, clock: Clock, until: datetime) -> None:
+    def __init__(
+        self,
+        agency: Agency,
+        account: Account,
+        clock: Clock,
+        until: datetime,
+        interrupted: Callable[[datetime], bool],
+    ) -> None:
         self._agency = agency
         self._account = account
         self._clock = clock
         self._until = until
+        self._interrupted = interrupted
         self._together = adapters.KINDS[account.kind].together
         self._tried = 0
         self._not_before = 0.0
@@ -236,7 +255,7 @@ class _Claims:
         """
         while True:
             now = self._clock()
-            if now >= self._until:
+            if self.out_of_time or now >= self._until or self._interrupted(now):
                 self.out_of_time = True
                 return None
             if not patient and time.monotonic() < self._not_before:

@@ -14,7 +14,7 @@ from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
 from providers.accounts import checkup as accounts
-from providers.accounts import inbox, webhooks
+from providers.accounts import inbox, turns, webhooks
 from providers.senders import ledger as senders
 from providers.senders import warming
 from tenants import context, jobs, visits
@@ -25,14 +25,30 @@ logger = logging.getLogger(__name__)
 
 
 @job
-def drain(account_id: int) -> None:
-    """Send what this agency may send now through this account, then ring for what is left elsewhere."""
+def serve() -> None:
+    """Let agencies send whose turn it is, one after another, until the time is over or nobody waits."""
     until = timezone.now() + timedelta(seconds=settings.DRAIN_SECONDS)
-    result = dispatch.drain(account_id, clock=timezone.now, until=until)
-    for other in sorted(result.moved_to):
-        jobs.enqueue(drain, other)
+    while timezone.now() < until:
+        turn = turns.take()
+        if turn is None:
+            return
+        began = timezone.now()
+        try:
+            with context.entered(Agency.objects.get(pk=turn.agency_id)) as agency:
+                _drain(agency, turn.account_id, until)
+        finally:
+            turns.settle(turn, timezone.now() - began)
+    if turns.waiting():
+        jobs.enqueue(serve)
+
+
+def _drain(agency: Agency, account_id: int, until: datetime) -> None:
+    """Send what may go now, then ring for what is left elsewhere and wait for the next turn with what is left here."""
+    result = dispatch.drain(account_id, clock=timezone.now, until=until, interrupted=turns.Slice().over)
+    _ring_for(agency, result.moved_to)
     if result.out_of_time:
-        jobs.enqueue(drain, account_id)
+        # Without a doorbell: the worker goes on, and leaves one behind.
+        turns.ask(agency, [account_id])
     control.finish_done(now=timezone.now())
 
 
@@ -55,7 +71,10 @@ def tick() -> None:
         following = min(filter(None, (found.following, next_asking)), default=None)
         visits.done(visiting[agency], following, now=timezone.now())
 
-    _in_each_agency("The minute's work", look_after, visiting)
+    try:
+        _in_each_agency("The minute's work", look_after, visiting)
+    finally:
+        _replace_lost_doorbells()
 
 
 @job
@@ -89,10 +108,8 @@ def checkup() -> None:
 
     def move(agency: Agency) -> None:
         for account_id in found.closed:
-            for other in sorted(failover.relieve(agency, account_id, now=timezone.now())):
-                jobs.enqueue(drain, other)
-        for account_id in found.opened:
-            jobs.enqueue(drain, account_id)
+            _ring_for(agency, failover.relieve(agency, account_id, now=timezone.now()))
+        _ring_for(agency, found.opened)
 
     if found.closed or found.opened:
         _in_each_agency("Moving mails after the check of accounts", move)
@@ -157,10 +174,9 @@ def audit_ledger() -> None:
 
 
 def ring() -> Due:
-    """Ask workers to drain every account of the agency entered now that has due mails; return what was found due."""
+    """Ask for a turn at every account where the agency entered now has due mails; return what was found due."""
     found = due.find(now=timezone.now())
-    for account_id in found.accounts:
-        jobs.enqueue(drain, account_id)
+    _ring_for(context.current_agency(), found.accounts)
     return found
 
 
@@ -171,3 +187,18 @@ def ring_about_doubts() -> datetime | None:
     for account_id in found.accounts:
         jobs.enqueue(ask, account_id)
     return found.following
+
+
+def _ring_for(agency: Agency, account_ids: Iterable[int]) -> None:
+    """Ask for turns, and for a worker for each that nobody has been asked for yet."""
+    asked = turns.ask(agency, account_ids)
+    with context.public():
+        for _ in range(asked):
+            jobs.enqueue(serve)
+
+
+def _replace_lost_doorbells() -> None:
+    """Jobs may be lost, and are not told apart here: one too many finds nothing to do."""
+    if waiting := turns.waiting():
+        for _ in range(max(1, waiting - jobs.waiting())):
+            jobs.enqueue(serve)

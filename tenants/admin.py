@@ -87,7 +87,7 @@ class AgencyAdmin(ModelAdmin):  # type: ignore[misc]
     def get_fields(self, request: HttpRequest, obj: Agency | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("slug", "name", "host", "owner", "timezone", "language")
-        return ("slug", "name", "timezone", "language", "active", "ready", "created_at")
+        return ("slug", "name", "timezone", "language", "weight", "active", "ready", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agency | None = None) -> tuple[str, ...]:
         return ("slug", "ready", "created_at") if obj else ()

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
@@ -64,6 +64,13 @@ class Agency(TenantMixin):  # type: ignore[misc]
     language = models.CharField(
         _("language"), max_length=2, default="en", choices=[("en", "English"), ("ru", "Русский")]
     )
+    weight = models.PositiveSmallIntegerField(
+        _("share of the workers"),
+        default=1,
+        db_default=1,
+        validators=[MinValueValidator(1)],
+        help_text=_("Where agencies wait for the same workers, one with 2 gets twice the time of one with 1."),
+    )
     active = models.BooleanField(_("active"), default=True, help_text=_("Off stops all sending and signing in."))
     ready = models.BooleanField(_("ready"), default=False, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -78,6 +85,7 @@ class Agency(TenantMixin):  # type: ignore[misc]
                 condition=models.Q(schema_name="public") | models.Q(schema_name__regex=r"^a_[a-z][a-z0-9_]{1,30}$"),
                 name="agency_schema_name_is_ours",
             ),
+            models.CheckConstraint(condition=models.Q(weight__gt=0), name="agency_has_a_share_of_the_workers"),
         ]
 
     def __str__(self) -> str:

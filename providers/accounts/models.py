@@ -369,3 +369,30 @@ class EventDelay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.day} < {2**self.bucket} s: {self.count}"
+
+
+class Turn(models.Model):
+    """An agency that waits for a worker to send what it may through an account. Written by `turns` alone."""
+
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, related_name="+")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agency", "account"], name="one_turn_per_agency_and_account")]
+
+    def __str__(self) -> str:
+        return f"{self.agency_id} {self.account_id}"
+
+
+class Served(models.Model):
+    """How much of the workers' time an agency has had, in seconds by its weight. Written by `turns` alone.
+
+    `began` is where its latest turn began on that scale, `until` where its next one does.
+    """
+
+    agency = models.OneToOneField(Agency, on_delete=models.CASCADE, related_name="+", primary_key=True)
+    began = models.FloatField()
+    until = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.agency_id}: {self.until}"

@@ -14,7 +14,7 @@ from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.adapters.anymail import AnymailWire
 from providers.accounts.errors import Unsure
-from providers.accounts.models import Account, Allotment
+from providers.accounts.models import Account, Allotment, Turn
 from providers.sandbox.service import Sandbox
 from providers.senders.models import Sender
 from tenants import context
@@ -319,6 +319,11 @@ def test_what_is_wrong_with_one_agency_stops_no_other(
     assert rung == ["alpha", "beta", "alpha"], "what failed is tried again, what is done is not"
 
 
+def asked() -> set[tuple[str, str]]:
+    """Whose turns wait, and where."""
+    return set(Turn.objects.values_list("agency__slug", "account__name"))
+
+
 def test_every_account_with_something_due_is_rung_for(
     alpha: Agency, accounts: dict[str, Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,7 +334,9 @@ def test_every_account_with_something_due_is_rung_for(
         Message.objects.update(due_at=NOON - timedelta(days=365))
         Message.objects.filter(account=accounts["resend"]).update(due_at=NOON + timedelta(days=3650))
         assert jobs.ring().accounts == [accounts["sendgrid"].pk, accounts["smtp"].pk]
-    assert rung == [(jobs.drain, accounts["sendgrid"].pk), (jobs.drain, accounts["smtp"].pk)]
+        assert jobs.ring().accounts == [accounts["sendgrid"].pk, accounts["smtp"].pk]
+    assert rung == [(jobs.serve,), (jobs.serve,)], "a worker for each, and none for what waits already"
+    assert asked() == {("alpha", "sendgrid"), ("alpha", "smtp")}
 
 
 def test_the_wires_and_threads_of_a_batch_that_breaks_are_closed(

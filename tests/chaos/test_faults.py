@@ -12,9 +12,9 @@ from django.db import connections
 from django.utils import timezone
 
 from campaigns import delivery, dispatch
+from campaigns.jobs import ring
 from providers.accounts.adapters import KINDS
-from tenants import jobs
-from tenants.models import Agency
+from tenants import context, jobs
 from tests.chaos import scene, server
 from tests.chaos.scene import Fleet, Scene, finish, scaled, sent_at_least, shares
 
@@ -115,19 +115,21 @@ def test_the_clock_jumps(two_agencies: Scene, fleet: Fleet, jumps: tuple[int, ..
 
 
 def test_every_job_is_delivered_twice(two_agencies: Scene) -> None:
-    def deliver(agency: Agency, account_id: int) -> None:
+    def deliver() -> None:
         try:
-            jobs.run("campaigns.jobs.drain", agency.schema_name, account_id)
+            jobs.run("campaigns.jobs.serve", "")
         finally:
             connections.close_all()
 
     two_agencies.launch(scaled(200, 3_000))
-    with ThreadPoolExecutor(4) as workers:
-        for agency in two_agencies.agencies.values():
-            for account in two_agencies.accounts.values():
-                for _ in range(2):
-                    workers.submit(deliver, agency, account.pk)
-    # And once more, when there is nothing left to do.
     for agency in two_agencies.agencies.values():
-        jobs.run("campaigns.jobs.drain", agency.schema_name, two_agencies.accounts["smtp"].pk)
+        with context.entered(agency):
+            # The minute's work rang twice as well.
+            ring()
+            ring()
+    with ThreadPoolExecutor(4) as workers:
+        for _ in range(12):
+            workers.submit(deliver)
+    # And once more, when there is nothing left to do.
+    jobs.run("campaigns.jobs.serve", "")
     assert two_agencies.findings(now=timezone.now()) == []

@@ -12,7 +12,7 @@ from django.utils import timezone
 from campaigns import dispatch, failover, jobs, launch
 from campaigns.models import Message
 from providers.accounts import checkup, health
-from providers.accounts.models import Account, Health, HealthCheck
+from providers.accounts.models import Account, Health, HealthCheck, Turn
 from providers.sandbox import SMTP_PASSWORD
 from providers.sandbox.service import Sandbox
 from tenants import context
@@ -209,10 +209,8 @@ def where() -> dict[str, int]:
 def test_when_an_account_goes_down_every_agencys_due_mails_are_spread_by_what_is_free(
     alpha: Agency, beta: Agency, accounts: dict[str, Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[tuple[str, int]] = []
-    monkeypatch.setattr(
-        "tenants.jobs.enqueue", lambda function, account_id: rung.append((context.current_schema(), account_id))
-    )
+    rung: list[object] = []
+    monkeypatch.setattr("tenants.jobs.enqueue", rung.append)
     Account.objects.filter(name="resend").update(per_day=50)
     for agency in (alpha, beta):
         with context.entered(agency):
@@ -223,22 +221,23 @@ def test_when_an_account_goes_down_every_agencys_due_mails_are_spread_by_what_is
         with context.entered(agency):
             # 200 of the senders at sendgrid, 50 of the account at resend.
             assert where() == {"sendgrid": 20, "resend": 5}
-            assert {account_id for schema, account_id in rung if schema == agency.schema_name} == {
-                accounts["sendgrid"].pk,
-                accounts["resend"].pk,
-            }
+    assert turns_waiting() == [(agency.slug, name) for agency in (alpha, beta) for name in ("resend", "sendgrid")]
+    assert rung == [jobs.serve] * 4
 
 
 def test_an_account_that_comes_back_is_rung_for_in_each_agency(
     alpha: Agency, beta: Agency, accounts: dict[str, Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[tuple[str, int]] = []
-    monkeypatch.setattr(
-        "tenants.jobs.enqueue", lambda function, account_id: rung.append((context.current_schema(), account_id))
-    )
+    rung: list[object] = []
+    monkeypatch.setattr("tenants.jobs.enqueue", rung.append)
     health.unanswered(accounts["smtp"].pk, "wrong password", clear=True, now=NOON)
     jobs.checkup()
-    assert rung == [(agency.schema_name, accounts["smtp"].pk) for agency in (alpha, beta)]
+    assert turns_waiting() == [("alpha", "smtp"), ("beta", "smtp")]
+    assert rung == [jobs.serve] * 2
+
+
+def turns_waiting() -> list[tuple[str, str]]:
+    return sorted(Turn.objects.values_list("agency__slug", "account__name"))
 
 
 @pytest.mark.parametrize(

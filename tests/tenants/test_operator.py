@@ -102,6 +102,7 @@ def test_it_changes_an_agency_and_its_hosts_but_never_its_short_name(operator: C
         "slug": "omega",
         "name": "Alpha",
         "timezone": "Europe/Berlin",
+        "weight": 2,
         "language": "en",
         "active": "on",
         "domains-TOTAL_FORMS": 2,
@@ -120,6 +121,8 @@ def test_it_changes_an_agency_and_its_hosts_but_never_its_short_name(operator: C
             ("alpha.localhost", True),
             ("mail.alpha.test", False),
         }
+        alpha.refresh_from_db()
+        assert alpha.weight == 2
         again = operator(page, {**changes, "domains-1-domain": "mail alpha"})
         assert "Write the host name alone" in again
     finally:

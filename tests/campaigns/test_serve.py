@@ -1,0 +1,180 @@
+"""A worker serves agency after agency, gives way where others wait, and loses no turn."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from campaigns import dispatch, jobs, launch
+from campaigns.dispatch import BATCH
+from campaigns.models import Campaign, Message
+from providers.accounts import turns
+from providers.accounts.models import Account, Served, Turn
+from providers.sandbox.service import Sandbox
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def accounts(alpha: Agency, beta: Agency, sandbox: Sandbox) -> dict[str, Account]:
+    found = stage.accounts(sandbox)
+    for agency in (alpha, beta):
+        stage.allot(agency, *found.values(), senders=10, per_day=1000)
+    return found
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What workers were asked for."""
+    found: list[object] = []
+    monkeypatch.setattr(jobs.jobs, "enqueue", found.append)
+    return found
+
+
+def queue(agency: Agency, count: int, **fields: str) -> Campaign:
+    with context.entered(agency):
+        made = stage.campaign(stage.contact_list("list", count), **{"traffic_class": "bulk", **fields})
+        launch.launch(made, now=timezone.now())
+        jobs.ring()
+    return made
+
+
+def waiting() -> set[tuple[str, str]]:
+    return set(Turn.objects.values_list("agency__slug", "account__name"))
+
+
+def statuses(agency: Agency) -> list[str]:
+    with context.entered(agency):
+        return sorted(set(Message.objects.values_list("status", flat=True)))
+
+
+def test_one_worker_serves_whoever_waits(
+    alpha: Agency, beta: Agency, accounts: dict[str, Account], rung: list[object]
+) -> None:
+    queue(alpha, 6, distribution="even")
+    queue(beta, 6)
+    assert waiting() == {("alpha", "resend"), ("alpha", "sendgrid"), ("alpha", "smtp"), ("beta", "smtp")}
+    assert rung == [jobs.serve] * 4
+
+    jobs.serve()
+
+    assert statuses(alpha) == statuses(beta) == ["sent"]
+    assert (waiting(), rung) == (set(), [jobs.serve] * 4)
+    for agency in (alpha, beta):
+        with context.entered(agency):
+            assert Campaign.objects.get().status == "finished"
+    paid = {row.agency_id: row.until - row.began for row in Served.objects.all()}
+    assert all(0 < seconds < 1 for seconds in paid.values()), "what was not used of a turn is given back"
+
+
+def test_a_turn_ends_between_two_batches_where_others_wait(
+    alpha: Agency, accounts: dict[str, Account], rung: list[object]
+) -> None:
+    queue(alpha, BATCH + 5)
+    asked = []
+
+    def interrupted(now: object) -> bool:
+        asked.append(now)
+        return len(asked) == 2
+
+    with context.entered(alpha):
+        until = timezone.now() + timedelta(seconds=15)
+        done = dispatch.drain(accounts["smtp"].pk, clock=timezone.now, until=until, interrupted=interrupted)
+        assert (done.sent, done.out_of_time) == (BATCH, True)
+        assert Message.objects.filter(status="scheduled").count() == 5
+        assert dispatch.drain(accounts["smtp"].pk, clock=timezone.now, until=until).sent == 5
+
+
+def test_who_gives_way_waits_again_and_is_served_again(
+    alpha: Agency, beta: Agency, accounts: dict[str, Account], rung: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SLICE", timedelta())
+    queue(alpha, 2 * BATCH)
+    queue(beta, 3)
+    order: list[str] = []
+    drain = dispatch.drain
+
+    def noticed(*arguments: object, **named: object) -> dispatch.Drained:
+        order.append(context.current_agency().slug)
+        return drain(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dispatch, "drain", noticed)
+    jobs.serve()
+    assert order[:2] == ["alpha", "beta"]
+    assert order.count("alpha") > 1
+    assert statuses(alpha) == statuses(beta) == ["sent"]
+    assert waiting() == set()
+
+
+def test_a_worker_whose_time_is_over_asks_for_another_and_keeps_the_turn(
+    alpha: Agency, accounts: dict[str, Account], rung: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(alpha, 5)
+    monkeypatch.setattr(dispatch, "drain", lambda *_, **__: dispatch.Drained(out_of_time=True))
+    rung.clear()
+    monkeypatch.setattr(jobs.settings, "DRAIN_SECONDS", 0.2)
+    jobs.serve()
+    assert (waiting(), rung) == ({("alpha", "smtp")}, [jobs.serve])
+
+
+def test_what_moves_to_another_account_is_rung_for_there(
+    alpha: Agency, accounts: dict[str, Account], rung: list[object]
+) -> None:
+    Account.objects.filter(name="smtp").update(per_day=0)
+    queue(alpha, 3)
+    rung.clear()
+    jobs.serve()
+    assert statuses(alpha) == ["sent"]
+    assert set(rung) == {jobs.serve}
+
+
+def test_a_turn_that_breaks_is_paid_for_and_comes_back_with_the_minutes_work(
+    alpha: Agency, beta: Agency, accounts: dict[str, Account], rung: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(alpha, 3)
+    queue(beta, 3)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "drain", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            jobs.serve()
+    assert waiting() == {("beta", "smtp")}, "the other's turn has a doorbell of its own"
+    assert Served.objects.get().agency == alpha
+    jobs.tick()
+    assert waiting() == {("alpha", "smtp"), ("beta", "smtp")}
+    jobs.serve()
+    assert statuses(alpha) == statuses(beta) == ["sent"]
+
+
+@pytest.mark.parametrize(("queued", "expected"), [(0, 2), (1, 1), (2, 1), (9, 1)])
+def test_doorbells_that_were_lost_are_replaced(
+    alpha: Agency,
+    beta: Agency,
+    accounts: dict[str, Account],
+    rung: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    queued: int,
+    expected: int,
+) -> None:
+    queue(alpha, 3)
+    queue(beta, 3)
+    rung.clear()
+    monkeypatch.setattr(jobs.jobs, "waiting", lambda: queued)
+    jobs.tick()
+    assert rung == [jobs.serve] * expected
+
+
+def test_no_doorbell_is_rung_where_nobody_waits(alpha: Agency, rung: list[object]) -> None:
+    jobs.tick()
+    assert rung == []
