@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format, localize, number_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import (
@@ -23,7 +23,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from providers.accounts import adapters, health, ledger, signatures, webhooks
+from providers.accounts import adapters, checkup, health, ledger, signatures, webhooks
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period, TrafficClass
@@ -31,6 +31,7 @@ from tenants import sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
 
+HEALTH = ["condition_now", "trouble", "answered", "checked", "used_today", "created_at"]
 EVENTS = ["webhook_address", "webhook_secret", "events_heard"]
 _HOW = gettext_lazy(
     "Let the provider post its events to this address, signed. Without them nothing is known of bounces."
@@ -90,6 +91,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "sender_limit",
             "per_day",
             "per_month",
+            "per_second",
             "monthly_price",
             "included_per_month",
             "mail_price",
@@ -196,7 +198,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
                 {
                     "fields": [
                         "sender_limit",
-                        ("per_day", "per_month"),
+                        ("per_day", "per_month", "per_second"),
                         ("monthly_price", "included_per_month", "mail_price"),
                     ]
                 },
@@ -206,11 +208,11 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
                 if obj and obj.kind in signatures.SECRETS
                 else []
             ),
-            *([(_("Health"), {"fields": ["condition_now", "trouble", "used_today", "created_at"]})] if obj else []),
+            *([(_("Health"), {"fields": HEALTH})] if obj else []),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        shown = ("condition_now", "trouble", "used_today", "created_at", "webhook_address", "events_heard")
+        shown = (*HEALTH, "webhook_address", "events_heard")
         return ("kind", "owner", *shown) if obj else shown
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -239,6 +241,26 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description=gettext_lazy("last trouble"), empty_value="—")
     def trouble(self, account: Account) -> str:
         return _health(account).detail
+
+    @admin.display(description=gettext_lazy("checks that went well"), empty_value="—")
+    def answered(self, account: Account) -> str | None:
+        parts = checkup.history(account, now=timezone.now()).well
+        lines = [
+            (
+                number_format(100 * part, 2),
+                ngettext("in the last %(days)d day", "in the last %(days)d days", days) % {"days": days},
+            )
+            for days, part in parts.items()
+        ]
+        return format_html_join("", "<p>{} % {}</p>", lines) or None
+
+    @admin.display(description=gettext_lazy("the latest checks"), empty_value="—")
+    def checked(self, account: Account) -> str | None:
+        rows = [
+            (localize(timezone.localtime(one.at)), f"{one.milliseconds} ms", one.detail or _("fine"))
+            for one in checkup.history(account, now=timezone.now()).latest
+        ]
+        return format_html_join("", "<p>{} · {} · {}</p>", rows) or None
 
     @admin.display(description=gettext_lazy("used today (UTC)"), ordering="used")
     def used_today(self, account: Account) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from providers.accounts import adapters, health, rate, silence
 from providers.accounts.errors import AccountBlocked, AccountMisconfigured, DeliveryError, Throttled
@@ -45,6 +45,27 @@ class Answer:
     milliseconds: int = 0
     detail: str = ""
     clear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an account has answered: the part of its checks that went well in the last so many days, and the latest."""
+
+    well: dict[int, float]
+    latest: list[HealthCheck]
+
+
+def history(account: Account, *, now: datetime, latest: int = 12) -> History:
+    """The checks of one account, as far as they are kept; no part is told for days without any."""
+    found = account.checks.filter(at__lte=now)
+    well = {}
+    for days in (1, 7, 30):
+        counted = found.filter(at__gt=now - timedelta(days=days)).aggregate(
+            all=Count("pk"), well=Count("pk", filter=Q(ok=True))
+        )
+        if counted["all"]:
+            well[days] = counted["well"] / counted["all"]
+    return History(well, list(found[:latest]))
 
 
 def check_all(*, now: datetime) -> Checkup:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from campaigns import dispatch, failover, jobs, launch
@@ -17,6 +18,7 @@ from providers.sandbox import SMTP_PASSWORD
 from providers.sandbox.service import Sandbox
 from tenants import context
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
 
@@ -268,3 +270,28 @@ def test_drains_fill_an_account_that_comes_back_gradually(alpha: Agency, account
             sent.append(dispatch.drain(smtp.pk, clock=lambda now=now: now, until=now + FIVE).sent)
             assert failover.relieve(alpha, smtp.pk, now=now) == set()
         assert sent == [1, 10, 25, 50, 64]
+
+
+def test_the_history_tells_each_account_its_own_part(accounts: dict[str, Account]) -> None:
+    smtp, resend = accounts["smtp"], accounts["resend"]
+    for hours, ok in [(1, True), (2, False), (30, True), (24 * 6, True), (24 * 20, False)]:
+        HealthCheck.objects.create(account=smtp, at=NOON - timedelta(hours=hours), ok=ok, milliseconds=5)
+    HealthCheck.objects.create(account=resend, at=NOON - timedelta(days=3), ok=True, milliseconds=5)
+    found = checkup.history(smtp, now=NOON, latest=2)
+    assert found.well == {1: 0.5, 7: 0.75, 30: 0.6}
+    assert [one.at for one in found.latest] == [NOON - timedelta(hours=1), NOON - timedelta(hours=2)]
+    assert checkup.history(resend, now=NOON).well == {7: 1.0, 30: 1.0}
+
+
+def test_an_accounts_page_shows_what_its_checks_said_and_takes_its_rate(accounts: dict[str, Account]) -> None:
+    smtp = accounts["smtp"]
+    for minutes, ok in [(5, True), (10, True), (15, False), (20, True)]:
+        at = timezone.now() - timedelta(minutes=minutes)
+        HealthCheck.objects.create(account=smtp, at=at, ok=ok, milliseconds=41, detail="" if ok else "no route to it")
+    client = Client(headers={"host": "localhost"})
+    client.force_login(User.objects.create_superuser("op@polza.test", "a-password-of-some-length"))
+    page = client.get(f"/admin/accounts/account/{smtp.pk}/change/").content.decode()
+    assert "75.00 % in the last 1 day" in page
+    assert "41 ms" in page
+    assert "no route to it" in page
+    assert 'name="per_second"' in page
