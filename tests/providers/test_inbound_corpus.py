@@ -9,8 +9,6 @@ from providers.senders.inbound.replies import stripped
 from providers.senders.inbound.verdict import Kind, classify
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
-if not CORPUS.is_dir():
-    CORPUS = Path("/work/shared/corpus")
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mails is not here")
 
