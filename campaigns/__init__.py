@@ -11,7 +11,7 @@ pace         pure: when a schedule is open
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day
 due          where mails are due now, and when the next are
-dispatch     claim + quota, then                                     ← jobs say only "agency A, account P"
+dispatch     claim + quota, then                                     ← jobs say only "serve whose turn it is"
 delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    texts are filled in for a contact
 links        the links of a text, which readers follow through us

@@ -9,6 +9,7 @@ inbox      stores each such mail once; handled later
 hearing    pure: a post becomes events
 routing    pure: traffic class → order of accounts
 ledger     the only writer of LedgerRow: reserve and give back
+turns      whose turn it is to have a worker: agencies share them by weight
 health     the only writer of Health: what sending itself tells about an account
 silence    closes accounts that take mails and of which nothing is heard
 events     what is reported of a mail, in one language
