@@ -348,14 +348,15 @@ class _Recipients:
         self._open()
 
     def _open(self) -> None:
-        self.today, self.taken = int(sum(kind[1] * kind[2] for kind in self.kinds) + 1e-6), 0
+        # Parts of mails add up to whole ones, but for what is lost where they are reckoned.
+        self.today, self.taken = int(sum(kind[1] * kind[2] for kind in self.kinds) + 0.01), 0
 
     def _part(self) -> float:
         """The part of each domain's mails that was looked at today, up to its cap."""
         if self.taken >= self.today:
             return 1.0
         low, high = 0.0, 1.0
-        while high - low > 1e-9:
+        while high - low > 1e-12:
             part = (low + high) / 2
             went = sum(min(kind[1], part * kind[0]) * kind[2] for kind in self.kinds)
             low, high = (part, high) if went < self.taken else (low, part)

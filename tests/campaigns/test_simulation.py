@@ -121,6 +121,19 @@ def test_no_recipient_domain_gets_more_than_its_cap_and_all_are_done_when_the_la
     assert len(run.days) == -(-max(sizes) // cap)
 
 
+@given(st.integers(1, 9), st.integers(1, 5000), st.lists(st.integers(1, 300), min_size=1, max_size=8, unique=True))
+@settings(max_examples=40, deadline=None)
+def test_no_mail_is_left_over_where_domains_and_the_account_both_bind(cap: int, per_day: int, sizes: list[int]) -> None:
+    to_domains = {(size, 0): 20_000 // size**2 + 1 for size in sizes}
+    total = sum(size * count for (size, _), count in to_domains.items())
+    slowest = total / per_day + max(sizes) / cap
+    sending = plain(per_domain=cap, to_domains=to_domains)
+    account = through(1, per_day=per_day)
+    scene = Scene(GMT, [account], [senders(1, count=3000, limit=100_000)], [sending], [waiting(total)])
+    run = simulate(scene, 1, now=NOW)
+    assert run.left == 0 or slowest > 300
+
+
 @given(st.integers(60, 2000), st.integers(0, 900))
 @settings(max_examples=30, deadline=None)
 def test_a_pace_is_that_of_senders_who_rest_at_random(base: int, jitter: int) -> None:
