@@ -6,8 +6,6 @@ What is history is shown and not edited; a campaign's state changes through `act
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import Count, JSONField, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -27,6 +25,7 @@ from campaigns import actions, feasibility
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, TRACKING, WHEN, CountryField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
+from providers.accounts.models import suppressed_value
 from providers.senders.admin import AccountFilter
 from tenants import sites
 
@@ -130,32 +129,29 @@ class SuppressionForm(ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Suppression
-        fields = ("value", "evidence")
+        fields = ("value", "list", "evidence")
 
     def clean_value(self) -> str:
-        value = str(self.cleaned_data["value"]).strip().lower().removeprefix("@")
-        try:
-            validate_email(value if "@" in value else f"any@{value}")
-        except ValidationError:
-            raise ValidationError(_("Write an address or a domain, such as example.com.")) from None
-        return value
+        return suppressed_value(self.cleaned_data["value"])
 
 
 class SuppressionAdmin(ModelAdmin):  # type: ignore[misc]
     """Who must not be mailed. Only what a person added may be taken away again."""
 
     form = SuppressionForm
-    list_display = ("value", "source", "evidence", "created_at")
-    list_filter = ("source",)
+    list_display = ("value", "list", "source", "evidence", "created_at")
+    list_filter = ("source", "list")
+    list_select_related = ("list",)
     search_fields = ("value",)
     ordering = ("-pk",)
     show_full_result_count = False
+    found = ("source", "message", "remote_ip", "created_at")
 
     def get_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
-        return ("value", "evidence", *(("source", "created_at") if obj else ()))
+        return ("value", "list", "evidence", *(self.found if obj else ()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
-        return ("source", "created_at") if obj else ()
+        return self.found if obj else ()
 
     def has_change_permission(self, request: HttpRequest, obj: Suppression | None = None) -> bool:
         return False

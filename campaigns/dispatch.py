@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns import failover, gaps, lifecycle, paced, rendering
+from campaigns import failover, gaps, lifecycle, paced, rendering, suppressions
 from campaigns.delivery import Batch, Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import adapters, health, rate
@@ -148,9 +149,7 @@ def _due(
 ) -> list[tuple[Claimed, int | None]]:
     if not found.seats:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(_DUE, [account_id, now, closed, [seat.sender_id for seat in found.seats], limit])
-        rows = cursor.fetchall()
+    rows = _read_due([account_id, now, closed, [seat.sender_id for seat in found.seats], limit])
     return [
         (
             Claimed(
@@ -176,16 +175,28 @@ def _due(
     ]
 
 
+def _read_due(values: list[Any]) -> list[Any]:
+    """What may go; what must not any more is cancelled on the way, before any quota is counted for it."""
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_DUE, values)
+            rows = cursor.fetchall()
+        barred = [row[0] for row in rows if row[18]]
+        lifecycle.cancel_barred(barred)
+        if len(barred) < len(rows) or not barred:
+            return [row for row in rows if not row[18]]
+
+
 def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(_WAITED_FOR, [account_id, now, limit])
         return [row[0] for row in cursor.fetchall()]
 
 
-_DUE = """
+_DUE = f"""
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
        p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
-       m.sendings
+       m.sendings, EXISTS ({suppressions.matching("p.email", "c.list_id")})
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
@@ -195,7 +206,7 @@ WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s AND m.camp
 ORDER BY m.priority, m.due_at, m.id
 LIMIT %s
 FOR UPDATE OF m SKIP LOCKED
-"""
+"""  # noqa: S608 - see suppressions
 
 
 _WAITED_FOR = """

@@ -21,7 +21,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from campaigns import mail_hosts
+from campaigns import mail_hosts, suppressions
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
 from campaigns.models import ContactList, Intake, RejectedRow, Verdict
 from campaigns.validation import FORMULA_STARTS, Person, judge
@@ -55,7 +55,7 @@ def import_file(
         with transaction.atomic(), connection.cursor() as cursor:
             _make_table(cursor)
             _read(cursor, opened(file, file_name), progress)
-            _refuse_suppressed(cursor)
+            _refuse_suppressed(cursor, intake.list_id)
             _refuse_repeated(cursor)
             if check_mx:
                 _refuse_without_mail(cursor, resolver)
@@ -141,29 +141,17 @@ def _read(cursor: CursorWrapper, source: ContactFile, progress: Callable[[int], 
     cursor.execute("ANALYZE pg_temp.intake_row")
 
 
-def _refuse_suppressed(cursor: CursorWrapper) -> None:
-    """By address, by domain, and by every domain above it."""
+def _refuse_suppressed(cursor: CursorWrapper, list_id: int) -> None:
+    """By address, by a domain it is in, by a wildcard; the narrowest is named."""
     cursor.execute(
-        """
-        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s
-        FROM campaigns_suppression AS s WHERE r.verdict = 'accepted' AND s.value = r.key
-        """,
-        [Verdict.SUPPRESSED, gettext_noop("The address is suppressed.")],
-    )
-    cursor.execute(
-        """
-        UPDATE pg_temp.intake_row AS r SET verdict = %s, detail = %s, params = jsonb_build_object('domain', above.value)
-        FROM (
-            SELECT DISTINCT ON (d.domain) d.domain, s.value
-            FROM (SELECT DISTINCT domain FROM pg_temp.intake_row WHERE verdict = 'accepted') AS d
-            CROSS JOIN LATERAL generate_series(1, array_length(string_to_array(d.domain, '.'), 1)) AS n
-            JOIN campaigns_suppression AS s
-                ON s.value = array_to_string((string_to_array(d.domain, '.'))[n:], '.')
-            ORDER BY d.domain, length(s.value) DESC
-        ) AS above
-        WHERE r.verdict = 'accepted' AND r.domain = above.domain
-        """,
-        [Verdict.SUPPRESSED, gettext_noop("The domain %(domain)s is suppressed.")],
+        _REFUSE_SUPPRESSED,
+        {
+            "list": list_id,
+            "verdict": Verdict.SUPPRESSED,
+            "address": gettext_noop("The address is suppressed."),
+            "domain": gettext_noop("The domain %(domain)s is suppressed."),
+            "wildcard": gettext_noop("%(domain)s is suppressed."),
+        },
     )
 
 
@@ -236,3 +224,19 @@ def _finish(cursor: CursorWrapper, intake: Intake) -> None:
     intake.status = Intake.Status.DONE
     intake.save(update_fields=["rows", "accepted", "rejected", "status"])
     cursor.execute("DROP TABLE pg_temp.intake_row")
+
+
+_REFUSE_SUPPRESSED = f"""
+UPDATE pg_temp.intake_row AS r
+SET verdict = %(verdict)s,
+    detail = CASE WHEN hit.value = r.key THEN %(address)s WHEN strpos(hit.value, '*') > 0 THEN %(wildcard)s
+             ELSE %(domain)s END,
+    params = CASE WHEN hit.value = r.key THEN '{{}}'::jsonb ELSE jsonb_build_object('domain', hit.value) END
+FROM (
+    SELECT o.number, (
+        {suppressions.matching("o.key", "%(list)s", "s.value")} ORDER BY length(s.value) DESC LIMIT 1
+    ) AS value
+    FROM pg_temp.intake_row o WHERE o.verdict = 'accepted'
+) hit
+WHERE hit.number = r.number AND hit.value IS NOT NULL
+"""  # noqa: S608 - see suppressions

@@ -10,6 +10,7 @@
     unknown ─send_again→ scheduled                   a person says so: what it was counted for stays counted
     unknown ─refused_after_all→ failed               the provider never had it, and refuses it: its quota goes back
     scheduled, held ─cancel, cancel_for→ cancelled
+    scheduled ─cancel_barred→ cancelled
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
@@ -345,6 +346,13 @@ def cancel(campaign: Campaign) -> int:
         return int(cursor.rowcount)
 
 
+def cancel_barred(message_ids: Sequence[int]) -> None:
+    """Waiting messages that a claim has locked, to contacts who must not be mailed, will not be sent."""
+    if message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(_CANCEL_BARRED, [Reason.OPTED_OUT, Reason.SUPPRESSED, list(message_ids)])
+
+
 def cancel_for(contact_id: int, reason: Reason, *, list_id: int | None = None) -> int:
     """Nothing more that waits for this contact will be sent, or nothing of this list's campaigns; return how much that
     is. What a worker holds is refused by `begin`."""
@@ -666,6 +674,13 @@ _CANCEL = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE campaign_id = %s AND status IN ('scheduled', 'held')
 """
+_CANCEL_BARRED = f"""
+UPDATE campaigns_message m
+SET status = 'cancelled',
+    reason = CASE WHEN 'opt_out' IN ({suppressions.matching("p.email", "c.list_id", "s.source")}) THEN %s ELSE %s END
+FROM campaigns_campaign c, campaigns_contact p
+WHERE m.id = ANY(%s) AND (m.status = 'scheduled') IS TRUE AND c.id = m.campaign_id AND p.id = m.contact_id
+"""  # noqa: S608 - see suppressions
 _CANCEL_FOR = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %(reason)s WHERE id IN (
     SELECT m.id FROM campaigns_message m

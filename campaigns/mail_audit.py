@@ -74,6 +74,15 @@ JOIN campaigns_step s ON s.id = m.step_id
 WHERE e.campaign_id <> m.campaign_id OR e.contact_id <> m.contact_id OR s.campaign_id <> m.campaign_id
 GROUP BY 1
 UNION ALL
+SELECT m.campaign_id, 'mails that were begun after their contact had opted out', count(*)
+FROM campaigns_suppression s
+JOIN campaigns_contact p ON lower(p.email) = s.value
+JOIN campaigns_message m ON m.contact_id = p.id AND m.status IN ('sent', 'unknown')
+JOIN campaigns_campaign c ON c.id = m.campaign_id
+WHERE s.source = 'opt_out' AND (s.list_id IS NULL OR s.list_id = c.list_id)
+  AND m.attempted_at > COALESCE(s.in_force_at, s.created_at + interval '1 minute')
+GROUP BY 1
+UNION ALL
 SELECT m.campaign_id, 'mails of a draft', count(*)
 FROM campaigns_message m JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'draft'
 GROUP BY 1

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import MD5, Lower, Now
+from django.db.models.functions import MD5, Coalesce, Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -175,7 +175,7 @@ class RejectedRow(AgencyRow):
 
 
 class Suppression(AgencyRow):
-    """An address or a whole domain that must not be mailed, with the evidence. Stored in small letters.
+    """An address, a domain or a wildcard that must not be mailed, with the evidence. Stored in small letters.
 
     With a `list`, only that list's campaigns must not. `in_force_at` is taken once it is committed: what was begun
     before may have been on its way.
@@ -187,7 +187,7 @@ class Suppression(AgencyRow):
         OPT_OUT = "opt_out", _("Opted out")
         MANUAL = "manual", _("Added by a person")
 
-    value = models.CharField(_("address or domain"), max_length=254)
+    value = models.CharField(_("address, domain or wildcard"), max_length=254)
     list = models.ForeignKey(
         ContactList,
         on_delete=models.CASCADE,
@@ -210,10 +210,8 @@ class Suppression(AgencyRow):
         verbose_name_plural = _("suppressions")
         constraints = [
             models.CheckConstraint(condition=Q(value=Lower("value")), name="suppression_value_is_in_small_letters"),
-            models.UniqueConstraint(fields=["value"], condition=Q(list=None), name="one_suppression_per_value"),
-            models.UniqueConstraint(
-                fields=["value", "list"], condition=Q(list__isnull=False), name="one_suppression_per_value_and_list"
-            ),
+            # A list's id counts from 1: none is 0. Led by the value, for it is what is looked up.
+            models.UniqueConstraint("value", Coalesce("list", 0), name="one_suppression_per_value_and_list"),
         ]
 
     def __str__(self) -> str:

@@ -66,19 +66,25 @@ def leave(
 
 
 def _now_in_force(email: str, now: datetime) -> None:
-    Suppression.objects.filter(value=email, source=Suppression.Source.OPT_OUT, in_force_at=None).update(in_force_at=now)
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_FORCE, [now, email, Suppression.Source.OPT_OUT])
 
 
 # What a person or a bounce had added could be taken away again: an opt-out may not.
 _ADD = """
 INSERT INTO campaigns_suppression AS here (value, list_id, source, evidence, message_id, remote_ip, created_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (value) WHERE list_id IS NULL DO UPDATE SET source = EXCLUDED.source, evidence = EXCLUDED.evidence,
-    message_id = EXCLUDED.message_id, remote_ip = EXCLUDED.remote_ip, created_at = EXCLUDED.created_at
+ON CONFLICT (value, COALESCE(list_id, 0)) DO UPDATE SET source = EXCLUDED.source, evidence = EXCLUDED.evidence,
+    message_id = EXCLUDED.message_id, remote_ip = EXCLUDED.remote_ip, created_at = EXCLUDED.created_at,
+    in_force_at = NULL
 WHERE here.source IN ('manual', 'bounce')
+"""
+_IN_FORCE = """
+UPDATE campaigns_suppression SET in_force_at = greatest(%s, clock_timestamp())
+WHERE value = %s AND source = %s AND in_force_at IS NULL
 """
 _ADD_FOR_LIST = """
 INSERT INTO campaigns_suppression (value, list_id, source, evidence, message_id, remote_ip, created_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (value, list_id) WHERE list_id IS NOT NULL DO NOTHING
+ON CONFLICT (value, COALESCE(list_id, 0)) DO NOTHING
 """

@@ -26,7 +26,7 @@ from unfold.widgets import (
 from providers.accounts import adapters, checkup, health, ledger, signatures, webhooks
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.ledger import utc_day
-from providers.accounts.models import Account, Allotment, Health, LedgerRow, Period, TrafficClass
+from providers.accounts.models import Account, Allotment, Health, LedgerRow, OperatorSuppression, Period, TrafficClass
 from tenants import sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
@@ -378,6 +378,20 @@ def _health(account: Account) -> Health:
         return Health(account=account)
 
 
+class OperatorSuppressionAdmin(ModelAdmin):  # type: ignore[misc]
+    """Whom no agency may mail: it holds for what workers have in their hands already."""
+
+    list_display = ("value", "evidence", "created_at")
+    search_fields = ("value",)
+    fields = ("value", "evidence", "created_at")
+    readonly_fields = ("created_at",)
+    ordering = ("-pk",)
+
+    def has_change_permission(self, request: HttpRequest, obj: OperatorSuppression | None = None) -> bool:
+        return False
+
+
 sites.operator.register(Account, AccountAdmin)
+sites.operator.register(OperatorSuppression, OperatorSuppressionAdmin)
 sites.operator.register(Allotment, AllotmentAdmin)
 sites.operator.register(LedgerRow, LedgerAdmin)

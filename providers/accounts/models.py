@@ -4,10 +4,10 @@ from decimal import Decimal
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, validate_email
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
 
 from providers.accounts.secrets import SecretsField
@@ -369,6 +369,45 @@ class EventDelay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.day} < {2**self.bucket} s: {self.count}"
+
+
+def suppressed_value(text: str) -> str:
+    """An address, a domain or a wildcard as it is looked up. Raises ValidationError."""
+    value = text.strip().lower().removeprefix("*@").removeprefix("@")
+    local, at, domain = value.rpartition("@")
+    try:
+        if at:
+            validate_email(f"{local.replace('*', ' ')}@{'example.com' if domain == '*' else domain}")
+        else:
+            validate_email(f"any@{value.removeprefix('*.')}")
+    except ValidationError:
+        raise ValidationError(
+            _("Write an address, a domain such as example.com, or a wildcard such as *.example.com or info@*.")
+        ) from None
+    return value
+
+
+class OperatorSuppression(models.Model):
+    """An address, a domain or a wildcard that no agency may mail. Stored in small letters."""
+
+    value = models.CharField(_("address, domain or wildcard"), max_length=254, unique=True)
+    evidence = models.TextField(_("evidence"), blank=True)
+    created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("suppression for all")
+        verbose_name_plural = _("suppressions for all")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(value=Lower("value")), name="operator_suppression_is_in_small_letters"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.value
+
+    def clean(self) -> None:
+        self.value = suppressed_value(self.value)
 
 
 class Turn(models.Model):
