@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.db.models import Sum
@@ -96,6 +97,7 @@ def explain(message: Message, *, now: datetime) -> Explanation:
             zone=str(attributes.get(paced.ZONE, "")),
             first=message.step_id == why.first_step,
             to_spent=caps.domain_of(contact.email) in why.spent_domains,
+            sender_id=message.enrollment.sender_id,
         )
     refused = Account.objects.filter(pk__in=message.refused_by).order_by("pk").values_list("name", flat=True)
     return Explanation(
@@ -150,9 +152,10 @@ def _numbers(message: Message, agency: Agency, now: datetime) -> Iterator[Number
             ).first()
             yield Number(labels[Period(bound.period)], used.used if used else 0, bound.allowed)
     able = Sender.objects.filter(active=True, domain__homes__account=message.account_id).distinct()
-    allowed = able.aggregate(sum=Sum("per_day"))["sum"] or 0
     spent = SenderDay.objects.filter(sender__in=able, day=day).aggregate(sum=Sum("used"))["sum"] or 0
-    yield Number(_("Mails of the account's senders today"), spent, allowed)
+    # Not the sum of their limits: warmup, their domains and the last 24 hours bind them too.
+    left = senders.room_today([message.account_id], day=day, now=now).get(message.account_id, 0)
+    yield Number(_("Mails of the account's senders today"), spent, spent + left)
 
 
 class Why:
@@ -167,7 +170,9 @@ class Why:
         self._campaign = campaign
         self._agency = agency
         self._now = now
-        self._known: dict[int, tuple[str, datetime | None]] = {}
+        self._known: dict[tuple[int, int | None], tuple[str, datetime | None]] = {}
+        self._rests: dict[int, dict[int, senders.Rest]] = {}
+        self._returns: dict[int, dict[int, datetime | None]] = {}
         self._routes: list[Route] | None = None
         self._closed: dict[str, tuple[Reason, datetime | None] | None] = {}
         self._day = senders.local_day(now, agency.zone)
@@ -191,6 +196,7 @@ class Why:
         zone: str = "",
         first: bool = False,
         to_spent: bool = False,
+        sender_id: int | None = None,
     ) -> tuple[str, datetime | None]:
         if status == Status.CLAIMED:
             return Reason.SENDING, None
@@ -211,11 +217,12 @@ class Why:
             return Reason.CAMPAIGN_DAY_SPENT, senders.next_day(self._now, self._agency.zone)
         if to_spent:
             return Reason.RECIPIENT_DOMAIN_SPENT, senders.next_day(self._now, self._agency.zone)
-        if account_id not in self._known:
-            self._known[account_id] = self._account(account_id)
-        return self._known[account_id]
+        key = (account_id, sender_id)
+        if key not in self._known:
+            self._known[key] = self._account(account_id, sender_id)
+        return self._known[key]
 
-    def _account(self, account_id: int) -> tuple[str, datetime | None]:
+    def _account(self, account_id: int, sender_id: int | None) -> tuple[str, datetime | None]:
         allotment = ledger.allotment(self._agency, account_id)
         if allotment is None:
             return Reason.ACCOUNT_GONE, None
@@ -225,9 +232,10 @@ class Why:
                 return Reason.IN_QUEUE, None
             return (Reason.ACCOUNT_BLOCKED, None) if state.blocked else (Reason.ACCOUNT_CLOSED, state.closed_until)
         spent = ledger.spent(allotment.account, allotment, now=self._now)
+        if spent is None and sender_id is not None:
+            return self._thread(account_id, sender_id)
         if spent is None and senders.room_today([account_id], day=self._day, now=self._now).get(account_id):
-            hours = paced.running(self._agency, now=self._now).hours
-            rest = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now, hours=hours)
+            rest = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now, hours=self._hours)
             if rest.until <= self._now:
                 return Reason.IN_QUEUE, None
             return Reason.SENDERS_HOUR_SPENT if rest.hour_spent else Reason.SENDERS_RESTING, rest.until
@@ -238,6 +246,29 @@ class Why:
         if account_id not in senders.accounts_with_senders():
             return Reason.NO_SENDERS, None
         return Reason.SENDERS_SPENT, senders.room_from(account_id, zone=self._agency.zone, now=self._now)
+
+    def _thread(self, account_id: int, sender_id: int) -> tuple[str, datetime | None]:
+        """A contact who has heard from a sender hears from no other."""
+        if account_id not in self._rests:
+            self._rests[account_id] = senders.rests(
+                account_id, self._gap(), day=self._day, now=self._now, hours=self._hours
+            )
+        if rest := self._rests[account_id].get(sender_id):
+            return (Reason.THREAD_RESTING, rest.until) if rest.until > self._now else (Reason.IN_QUEUE, None)
+        if account_id not in self._returns:
+            self._returns[account_id] = senders.returns(account_id, zone=self._agency.zone, now=self._now)
+        if sender_id not in self._returns[account_id]:
+            return Reason.THREAD_OFF, None
+        return Reason.THREAD_SPENT, self._returns[account_id][sender_id]
+
+    @cached_property
+    def _hours(self) -> float:
+        return paced.running(self._agency, now=self._now).hours
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether there may be mails to contacts who have heard from one of the senders: it has follow-ups."""
+        return self._campaign.steps.count() > 1
 
     def _gap(self) -> timedelta:
         return gaps.least_gap(self._campaign.traffic_class, self._campaign.gap_seconds)

@@ -86,13 +86,13 @@ class Progress:
 
 
 def progress(campaign: Campaign, *, now: datetime) -> Progress:
-    """Count a campaign's mails by state, account and reason, in three queries whatever its size."""
+    """Count a campaign's mails by state, account and reason, in a few queries whatever its size."""
     agency = context.current_agency()
     why = Why(campaign, agency, now)
     about, of = (_ABOUT_CONTACT, _CONTACTS) if why.looks_at_contacts else (_ABOUT_NOBODY, "")
     with connection.cursor() as cursor:
         cursor.execute(
-            _COUNTS.format(about=about, of=of),
+            _COUNTS.format(about=about, of=of, sender=_THEIR_SENDER if why.has_threads else "NULL::bigint"),
             {"now": now, "campaign": campaign.pk, "first": why.first_step, "domains": list(why.spent_domains)},
         )
         rows = cursor.fetchall()
@@ -105,7 +105,7 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
     reasons: Counter[str] = Counter()
     clears: dict[str, datetime | None] = {}
     lately = 0
-    for status, account_id, planned_id, reason, later, zone, first, to_spent, count, due_at, recent in rows:
+    for status, account_id, planned_id, reason, later, zone, first, to_spent, sender_id, count, due_at, recent in rows:
         report.total += count
         accounts[planned_id].planned += count
         lately += recent
@@ -114,7 +114,9 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
             accounts[account_id].sent += count
             continue
         until_due = due_at if later else None
-        code, until = why(status, account_id, reason, until_due, zone=zone, first=first, to_spent=to_spent)
+        code, until = why(
+            status, account_id, reason, until_due, zone=zone, first=first, to_spent=to_spent, sender_id=sender_id
+        )
         reasons[code] += count
         clears[code] = min(filter(None, (clears.get(code), until)), default=None)
         setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
@@ -125,6 +127,7 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         Reason.IN_QUEUE,
         Reason.SENDERS_RESTING,
         Reason.SENDERS_HOUR_SPENT,
+        Reason.THREAD_RESTING,
         Reason.ACCOUNT_CLOSED,
         Reason.THROTTLED,
     }
@@ -157,11 +160,15 @@ _ABOUT_CONTACT = """COALESCE(p.attributes->>'timezone', ''), COALESCE(m.step_id 
        lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s)"""
 _ABOUT_NOBODY = "'', COALESCE(m.step_id = %(first)s, false), false"
 _CONTACTS = "JOIN campaigns_contact p ON p.id = m.contact_id"
+# Only of what is due: for the rest it says nothing yet.
+_THEIR_SENDER = """CASE WHEN m.status = 'scheduled' AND m.due_at <= now THEN (
+    SELECT e.sender_id FROM campaigns_enrollment e WHERE e.id = m.enrollment_id
+) END"""
 _COUNTS = """
 WITH moment AS (SELECT %(now)s::timestamptz AS now)
-SELECT m.status, m.account_id, m.planned_id, m.reason, m.status = 'scheduled' AND m.due_at > now, {about}, count(*),
-       min(m.due_at), count(*) FILTER (WHERE m.sent_at > now - interval '1 minute')
+SELECT m.status, m.account_id, m.planned_id, m.reason, m.status = 'scheduled' AND m.due_at > now, {about}, {sender},
+       count(*), min(m.due_at), count(*) FILTER (WHERE m.sent_at > now - interval '1 minute')
 FROM moment, campaigns_message m {of}
 WHERE m.campaign_id = %(campaign)s
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """

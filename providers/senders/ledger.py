@@ -221,6 +221,32 @@ def rested_from(account_id: int, gap: timedelta, *, day: date, now: datetime, ho
     return Rest(max(found[0], now), found[1]) if found else Rest(now)
 
 
+def rests(account_id: int, gap: timedelta, *, day: date, now: datetime, hours: float = HOURS) -> dict[int, Rest]:
+    """When each sender of this account that has room today may send a mail with this gap, by its id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RESTS, {**_bounds(account_id, day, now, hours), "gap": gap.total_seconds()})
+        return {key: Rest(max(until, now), hour_spent) for until, hour_spent, key in cursor.fetchall()}
+
+
+def returns(account_id: int, *, zone: ZoneInfo, now: datetime) -> dict[int, datetime | None]:
+    """When each active sender of this account has room again in its day, its domain's and the last 24 hours, `now` for
+    one that has some, None for one that never has, by its id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DAYS, _bounds(account_id, local_day(now, zone), now, HOURS))
+        rows = cursor.fetchall()
+    ends: dict[int, list[tuple[datetime, int]]] = {key: [] for key, _, _ in rows}
+    kept = SenderHour.objects.filter(sender__in=list(ends), hour__gte=hour_of(now - WINDOW), used__gt=0)
+    for key, hour, used in kept.values_list("sender", "hour", "used"):
+        ends[key].append((hour + WINDOW + timedelta(hours=1), used))
+    found: dict[int, datetime | None] = {}
+    for key, limit, day_spent in rows:
+        first = next_day(now, zone) if day_spent else now
+        moments = sorted({first, *(end for end, _ in ends[key] if end > first)})
+        # An hour counts until it has left the window whole.
+        found[key] = next((at for at in moments if sum(used for end, used in ends[key] if end > at) < limit), None)
+    return found
+
+
 def accounts_with_senders() -> set[int]:
     """Accounts through which at least one active sender may leave."""
     return set(Home.objects.filter(domain__senders__active=True).values_list("account_id", flat=True).distinct())
@@ -286,15 +312,24 @@ FROM unnest(%(senders)s::bigint[]) AS s (id)
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
 LEFT JOIN LATERAL ({_HOURS_OF.format(sender="s.id")}) w ON true
 """  # noqa: S608 - of constants
-_RESTED = f"""
-SELECT GREATEST(gap, hour) AS until, hour > gap FROM (
-    SELECT COALESCE(
+_RESTS = f"""
+SELECT GREATEST(gap, hour) AS until, hour > gap, id FROM (
+    SELECT s.id,
+           COALESCE(
                GREATEST(s.free_at, CASE WHEN %(gap)s > 0 THEN s.used_at + make_interval(secs => %(gap)s) END), %(now)s
            ) AS gap,
            CASE WHEN w.this_hour >= {_HOUR_LIMIT} THEN %(hour)s + interval '1 hour' ELSE %(now)s END AS hour
     {_WITH_ROOM}
 ) found
-ORDER BY until LIMIT 1
+"""  # noqa: S608 - of constants
+_RESTED = f"{_RESTS} ORDER BY until LIMIT 1"
+_DAYS = f"""
+SELECT s.id, {_SENDER_LIMIT}, COALESCE(d.used, 0) >= {_SENDER_LIMIT} OR NOT {_DOMAIN_HAS_ROOM}
+FROM senders_sender s
+JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
+JOIN senders_senderdomain g ON g.id = s.domain_id
+LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+WHERE s.active
 """  # noqa: S608 - of constants
 _OPEN_DOMAIN_DAYS = f"""
 INSERT INTO senders_domainday (domain_id, day, allowed, used)
