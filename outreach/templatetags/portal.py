@@ -283,7 +283,13 @@ def skeleton(rows: int = 3) -> dict[str, Any]:
 @register.inclusion_tag("portal/components/field.html")
 def field(bound: forms.BoundField) -> dict[str, Any]:
     """One form field with its label, help and errors, tied together for screen readers."""
-    kinds = {"checkbox": "check", "radioselect": "options", "checkboxselectmultiple": "options"}
+    kinds = {
+        "checkbox": "check",
+        "radioselect": "options",
+        "checkboxselectmultiple": "options many",
+        "number": "short",
+        "time": "short",
+    }
     return {"field": bound, "kind": kinds.get(bound.widget_type, "line")}
 
 

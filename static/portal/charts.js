@@ -49,7 +49,9 @@ function dataset(data, { key, label, tone }) {
     pointHoverBorderColor: colour("surface"),
     pointHoverBorderWidth: 2,
     pointHoverRadius: 5,
-    pointRadius: 0,
+    // A line through one point cannot be seen.
+    pointRadius: data.labels.length > 1 ? 0 : 4,
+    pointBackgroundColor: tint,
     borderWidth: 2,
     cubicInterpolationMode: "monotone",
     fill: true,
