@@ -7,6 +7,7 @@ draft        whom a draft writes to, and through which accounts
 simulation   pure: how a queue will empty on a virtual clock
 forecast     the queue and the ledgers of now in that clock; what was foreseen at launch, and what came of it
 launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
+precedence   pure: whose turn it is in a queue, by class, step and age
 pace         pure: when a schedule is open
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day

@@ -20,7 +20,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns import failover, gaps, lifecycle, paced, rendering, suppressions
+from campaigns import failover, gaps, lifecycle, paced, precedence, rendering, suppressions
 from campaigns.delivery import Batch, Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import adapters, health, rate
@@ -32,6 +32,8 @@ from tenants import context
 from tenants.models import Agency
 
 BATCH = 100
+# So many mails at the head of a queue other workers may be about to claim.
+OTHERS = 8 * BATCH
 SHORT_PAUSE = timedelta(seconds=5)
 
 
@@ -149,7 +151,16 @@ def _due(
 ) -> list[tuple[Claimed, int | None]]:
     if not found.seats:
         return []
-    rows = _read_due([account_id, now, closed, [seat.sender_id for seat in found.seats], limit])
+    rows = _read_due(
+        {
+            "account": account_id,
+            "now": now,
+            "closed": closed,
+            "senders": [seat.sender_id for seat in found.seats],
+            "levels": list(precedence.LEVELS),
+            "limit": limit,
+        }
+    )
     return [
         (
             Claimed(
@@ -175,16 +186,26 @@ def _due(
     ]
 
 
-def _read_due(values: list[Any]) -> list[Any]:
+def _read_due(values: dict[str, Any]) -> list[Any]:
     """What may go; what must not any more is cancelled on the way, before any quota is counted for it."""
     while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_DUE, values)
-            rows = cursor.fetchall()
+        rows = _lock_due(values)
         barred = [row[0] for row in rows if row[18]]
         lifecycle.cancel_barred(barred)
         if len(barred) < len(rows) or not barred:
             return [row for row in rows if not row[18]]
+
+
+def _lock_due(values: dict[str, Any]) -> list[Any]:
+    """The first mails that no other worker has locked. If it has the very first, more than are wanted are looked at."""
+    limit, rows = values["limit"], list[Any]()
+    for most in (limit, limit + OTHERS):
+        with connection.cursor() as cursor:
+            cursor.execute(_DUE, {**values, "most": most})
+            rows = cursor.fetchall()
+        if len(rows) == limit:
+            break
+    return rows
 
 
 def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
@@ -193,18 +214,35 @@ def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
+# Chosen without a lock, which is only then set on as many as are taken: else those of every head start would be locked,
+# and other workers would go past them.
 _DUE = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT first.id, first.turn
+    FROM unnest(%(levels)s::smallint[]) AS level (priority)
+    CROSS JOIN LATERAL (
+        SELECT m.id, {precedence.TURN} AS turn
+        FROM campaigns_message m
+        JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
+        JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+        WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.priority = level.priority
+          AND m.due_at <= %(now)s AND m.campaign_id <> ALL(%(closed)s)
+          AND (e.sender_id IS NULL OR e.sender_id = ANY(%(senders)s))
+        ORDER BY m.due_at, m.id LIMIT %(most)s
+    ) first
+    ORDER BY first.turn, first.id LIMIT %(most)s
+)
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
        p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
        m.sendings, EXISTS ({suppressions.matching("p.email", "c.list_id")})
-FROM campaigns_message m
+FROM chosen
+JOIN campaigns_message m ON m.id = chosen.id AND (m.status = 'scheduled') IS TRUE AND m.account_id = %(account)s
+    AND m.due_at <= %(now)s
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_contact p ON p.id = m.contact_id
-WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s AND m.campaign_id <> ALL(%s)
-  AND (e.sender_id IS NULL OR e.sender_id = ANY(%s))
-ORDER BY m.priority, m.due_at, m.id
-LIMIT %s
+ORDER BY chosen.turn, chosen.id
+LIMIT %(limit)s
 FOR UPDATE OF m SKIP LOCKED
 """  # noqa: S608 - see suppressions
 

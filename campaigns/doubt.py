@@ -31,7 +31,7 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.translation import gettext as _
 
-from campaigns import caps, control, dispatch, gaps, lifecycle, outcomes, paced, rendering, suppressions
+from campaigns import caps, control, dispatch, gaps, lifecycle, outcomes, paced, precedence, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, together_key
 from campaigns.due import Due
 from campaigns.envelopes import Envelopes
@@ -328,7 +328,7 @@ def _suppressed(ids: Sequence[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
-_DOUBTED = """
+_DOUBTED = f"""
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.attempts, m.sendings, m.sender_id, m.claim, m.together,
        m.attempted_at, m.claimed_at, m.counted_on, m.fingerprint,
        p.email, p.first_name, p.last_name, p.company, p.attributes, s.address, s.name
@@ -337,8 +337,8 @@ JOIN campaigns_contact p ON p.id = m.contact_id
 JOIN senders_sender s ON s.id = m.sender_id
 WHERE m.account_id = %(account)s AND m.status = 'unknown' AND m.fingerprint <> ''
   AND (m.id = %(id)s OR %(id)s = 0 AND m.claim = %(claim)s AND m.together > 1)
-ORDER BY m.priority, m.due_at, m.id
-"""
+ORDER BY {precedence.ORDER}
+"""  # noqa: S608 - of constants
 _SUPPRESSED = f"""
 SELECT m.id FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id

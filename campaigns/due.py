@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from campaigns import lifecycle
+from campaigns import precedence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ def find(*, now: datetime) -> Due:
     """What is due in the agency entered now. Mails of paused campaigns count as well, until they are claimed for."""
     with connection.cursor() as cursor:
         # All in one statement, and so of one moment: between two, a mail could go from one answer to the other.
-        cursor.execute(_FIRST, [now, list(lifecycle.PRIORITIES)])
+        cursor.execute(_FIRST, [now, list(precedence.LEVELS)])
         rows = cursor.fetchall()
     return Due(
         sorted({account_id for account_id, due_at in rows if account_id is not None and due_at <= now}),

@@ -20,9 +20,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns import caps, draft, feasibility, gaps, pace
+from campaigns import caps, draft, feasibility, gaps, pace, precedence
 from campaigns.draft import AUDIENCE
-from campaigns.lifecycle import FIRST_MAIL
 from campaigns.models import Campaign, LaunchForecast, Message
 from campaigns.planning import PlanRefusedError
 from campaigns.simulation import Bound, Day, Run, Scene, Sending, Through, Waiting, simulate
@@ -264,9 +263,10 @@ def _queue(running: Mapping[int, Campaign], agency: Agency, now: datetime) -> li
 def _draft(campaign: Campaign, agency: Agency, now: datetime) -> list[Waiting]:
     """The queue that a launch would make."""
     shares = draft.plan(campaign, draft.size(campaign), now=now)
+    level = precedence.head_start(campaign.traffic_class, follow_up=False)
     if campaign.window_zone != Campaign.WindowZone.RECIPIENT:
         own = campaign.schedule(agency.zone)
-        return [Waiting(campaign.pk, one.account_id, FIRST_MAIL, now, own, one.count, True) for one in shares]
+        return [Waiting(campaign.pk, one.account_id, level, now, own, one.count, True) for one in shares]
     lasts: list[int] = []
     for one in shares:
         lasts.append(one.count + (lasts[-1] if lasts else 0))
@@ -276,7 +276,7 @@ def _draft(campaign: Campaign, agency: Agency, now: datetime) -> list[Waiting]:
         for number, zone, count in cursor.fetchall():
             found[shares[number].account_id, campaign.schedule(agency.zone, of=zone)] += count
     return [
-        Waiting(campaign.pk, account_id, FIRST_MAIL, now, schedule, count, True)
+        Waiting(campaign.pk, account_id, level, now, schedule, count, True)
         for (account_id, schedule), count in found.items()
     ]
 

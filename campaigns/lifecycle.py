@@ -30,7 +30,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from campaigns import caps, suppressions
+from campaigns import caps, precedence, suppressions
 from campaigns.models import Campaign, DoubtEntry
 from campaigns.planning import Share
 from campaigns.reasons import Reason
@@ -42,10 +42,8 @@ RESCUES = 3
 What = DoubtEntry.What
 # Resend keeps a key for 24 hours, https://resend.com/docs/dashboard/emails/idempotency-keys, as of 2026-11.
 KEY_HOLDS = timedelta(hours=23)
-# The queue goes by priority, the lowest first, then by when a mail is due: a thread that has begun is not kept waiting
-# by contacts who have heard nothing yet.
-FOLLOW_UP, FIRST_MAIL = 50, 100
-PRIORITIES = (FOLLOW_UP, FIRST_MAIL)
+# What waits for a campaign's days and hours.
+WINDOW_REASONS = [Reason.OUTSIDE_WINDOW, Reason.HOLIDAY]
 
 
 @dataclass(slots=True)
@@ -91,7 +89,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
                 "campaign": campaign.pk,
                 "step": step_id,
                 "due": due_at,
-                "priority": FIRST_MAIL,
+                "priority": precedence.head_start(campaign.traffic_class, follow_up=False),
                 "accounts": [edge[0] for edge in edges],
                 "firsts": [edge[1] for edge in edges],
             },
@@ -387,7 +385,7 @@ def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, un
 def look_again(campaign: Campaign, *, now: datetime) -> int:
     """Let what was set aside for the campaign's days and hours be due now; return how much that is."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK_AGAIN, [now, campaign.pk, [Reason.OUTSIDE_WINDOW, Reason.HOLIDAY]])
+        cursor.execute(_LOOK_AGAIN, [now, campaign.pk, WINDOW_REASONS])
         return int(cursor.rowcount)
 
 
@@ -403,13 +401,17 @@ def set_aside(
     domains: list[str] | None = None,
 ) -> int:
     """Let due mails of a campaign wait until then: those to contacts of these zones, of this step, to these domains;
-    None is all. Return how many there were."""
+    None is all. Return how many there were.
+
+    Those that wait for its days and hours grow older meanwhile; a cap means that it has sent its mails of the day.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _SET_ASIDE,
             {
                 "until": until,
                 "reason": reason,
+                "ages": reason in WINDOW_REASONS,
                 "account": account_id,
                 "campaign": campaign_id,
                 "now": now,
@@ -692,7 +694,7 @@ UPDATE campaigns_message SET status = 'cancelled', reason = %(reason)s WHERE id 
     ORDER BY m.id FOR UPDATE
 )
 """
-_MOVE = """
+_MOVE = f"""
 WITH chosen AS MATERIALIZED (
     SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
     WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = ANY(%(campaigns)s)
@@ -701,10 +703,10 @@ WITH chosen AS MATERIALIZED (
           SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
           WHERE s.id = e.sender_id AND h.account_id = %(to)s
       ))
-    ORDER BY m.priority, m.due_at, m.id LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
+    ORDER BY {precedence.ORDER} LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
 )
 UPDATE campaigns_message m SET account_id = %(to)s FROM chosen WHERE m.id = chosen.id
-"""
+"""  # noqa: S608 - of constants
 _POSTPONE = """
 UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}' WHERE id IN (
     SELECT id FROM campaigns_message
@@ -712,8 +714,10 @@ UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}' WHERE i
 )
 """
 # The column and the address's domain are read as `paced` and `caps` read them.
-_SET_ASIDE = """
-UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN (
+_SET_ASIDE = f"""
+UPDATE campaigns_message m
+SET due_at = %(until)s, reason = %(reason)s, priority = CASE WHEN %(ages)s THEN {precedence.AGED} ELSE m.priority END
+WHERE id IN (
     SELECT m.id FROM campaigns_message m JOIN campaigns_contact p ON p.id = m.contact_id
     WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = %(campaign)s AND m.due_at <= %(now)s
       AND (%(zones)s::text[] IS NULL OR COALESCE(p.attributes->>'timezone', '') = ANY(%(zones)s))
@@ -721,7 +725,7 @@ UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN
       AND (%(domains)s::text[] IS NULL OR lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s))
     FOR UPDATE OF m SKIP LOCKED
 )
-"""
+"""  # noqa: S608 - of constants
 _LOOK_AGAIN = """
 UPDATE campaigns_message SET due_at = %s, reason = ''
 WHERE campaign_id = %s AND status = 'scheduled' AND reason = ANY(%s)

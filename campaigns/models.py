@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from campaigns import pace
+from campaigns import pace, precedence
 from campaigns.reasons import PauseReason, Reason
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
@@ -561,7 +561,8 @@ class Message(AgencyRow):
     )
     reason = models.CharField(_("reason"), max_length=30, choices=Reason.choices, blank=True, db_default="")
     detail = models.CharField(_("detail"), max_length=300, blank=True, db_default="")
-    priority = models.PositiveSmallIntegerField(db_default=100, default=100)
+    # A head start in days, see `precedence`.
+    priority = models.PositiveSmallIntegerField(db_default=0, default=0)
     due_at = models.DateTimeField(_("due"))
     created_at = models.DateTimeField(db_default=Now())
 
@@ -603,6 +604,7 @@ class Message(AgencyRow):
                 condition=~Q(status__in=["held", "failed", "cancelled", "unknown"]) | ~Q(reason=""),
                 name="unsent_has_reason",
             ),
+            models.CheckConstraint(condition=Q(priority__lte=precedence.HIGH), name="priority_is_a_head_start"),
         ]
         # Each costs every launch and every mail, so each has its readers: the key, evidence and events; the enrollment
         # and step above, that one mail is not queued twice; the contact, its bounces in a row and the search for it.

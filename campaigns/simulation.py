@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from campaigns import failover, pace, paced
+from campaigns import failover, pace, paced, precedence
 from campaigns.planning import largest_remainder
 from campaigns.reasons import Reason
 from providers.accounts import ledger, rate
@@ -405,9 +405,9 @@ class _Queue:
     why: Bound | None = None
 
     @property
-    def turn(self) -> tuple[int, datetime, int]:
+    def turn(self) -> tuple[datetime, int]:
         """Queues of one turn are mails that come in no order of their own."""
-        return self.priority, self.due_at, self.campaign.sending.campaign_id
+        return precedence.turn(self.priority, self.due_at), self.campaign.sending.campaign_id
 
 
 class _Clockwork:
@@ -472,7 +472,9 @@ class _Clockwork:
         if known and (end is None or end > self.now):
             return
         if closed := paced.why_closed(queue.schedule, self.now):
-            queue.due_at = closed[1] or self.now + paced.NEVER
+            until = closed[1] or self.now + paced.NEVER
+            queue.priority = precedence.aged(queue.priority, queue.due_at, until)
+            queue.due_at = until
         else:
             self.open_until[queue.schedule] = pace.next_closed(queue.schedule, self.now)
 

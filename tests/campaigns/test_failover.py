@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from campaigns import audit, control, dispatch, failover, launch
+from campaigns import audit, control, dispatch, failover, launch, precedence
 from campaigns.models import Campaign, Enrollment, Message
 from campaigns.outcomes import WHEN_ALL_REFUSE
 from campaigns.reasons import Reason
@@ -106,7 +106,7 @@ def test_the_first_in_the_queue_move_first(alpha: Agency, accounts: dict[str, Ac
     with context.entered(alpha):
         queue(60)
         last = Message.objects.latest("pk")
-        Message.objects.filter(pk=last.pk).update(priority=1)
+        Message.objects.filter(pk=last.pk).update(priority=precedence.HIGH)
         close(accounts["smtp"])
         relieve(alpha, accounts["smtp"])
         last.refresh_from_db()

@@ -183,11 +183,3 @@ def test_a_paused_campaign_is_not_set_aside(alpha: Agency, smtp: Account) -> Non
     made = launched("a", **OFFICE)
     control.pause(made)
     assert paced.set_aside(alpha, smtp.pk, now=EVENING) == 0
-
-
-def test_follow_ups_go_before_first_mails(alpha: Agency, smtp: Account) -> None:
-    made = launched("a", 3)
-    last = Message.objects.latest("pk")
-    Message.objects.filter(pk=last.pk).update(priority=lifecycle.FOLLOW_UP, due_at=NOON + timedelta(seconds=1))
-    assert claim(alpha, smtp, NOON + timedelta(seconds=1), limit=1)[0].id == last.pk
-    assert made.messages.exclude(pk=last.pk).filter(priority=lifecycle.FIRST_MAIL).count() == 2

@@ -50,7 +50,7 @@ def senders(number: int, *homes: int, count: int = 10, per_day: int = 50, **fiel
 
 
 def waiting(count: int, account: int = 1, campaign: int = 1, **fields: Any) -> Waiting:
-    return Waiting(campaign, account, 100, NOW, **{"schedule": ALWAYS, "count": count, "first": True, **fields})
+    return Waiting(campaign, account, 0, NOW, **{"schedule": ALWAYS, "count": count, "first": True, **fields})
 
 
 def plain(**fields: Any) -> Sending:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 import time_machine
 
-from campaigns import control, due, jobs, launch, lifecycle
+from campaigns import control, due, jobs, launch, lifecycle, precedence
 from campaigns.models import Campaign, Message
 from providers.accounts.models import Account
 from providers.senders.models import Sender
@@ -89,7 +89,9 @@ def test_what_waits_is_looked_at_when_it_is_due(alpha: Agency, beta: Agency, tic
     queue(beta)
     with context.entered(alpha):
         Message.objects.update(due_at=NOON + 10 * MINUTE)
-        Message.objects.filter(pk=Message.objects.order_by("?")[0].pk).update(due_at=NOON + 5 * MINUTE, priority=50)
+        Message.objects.filter(pk=Message.objects.order_by("?")[0].pk).update(
+            due_at=NOON + 5 * MINUTE, priority=precedence.FOLLOW_UP
+        )
     assert tick(MINUTE) == ["alpha", "beta"]
     assert tick(4 * MINUTE) == ["beta"]
     assert tick(5 * MINUTE) == ["alpha", "beta"]
@@ -126,7 +128,7 @@ def test_a_paused_campaign_that_goes_on_needs_no_asking(alpha: Agency, tick: Tic
 def test_mails_of_every_priority_and_account_are_seen(alpha: Agency, tick: Tick, accounts: dict[str, Account]) -> None:
     queue(alpha)
     with context.entered(alpha):
-        for priority in lifecycle.PRIORITIES:
+        for priority in precedence.LEVELS:
             for account in accounts.values():
                 Message.objects.update(priority=priority, account=account)
                 assert due.find(now=NOON) == due.Due([account.pk], NOON)
