@@ -1,6 +1,9 @@
 """The two admin sites: who they belong to, their sidebar, and the overview that they open with."""
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -9,12 +12,16 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from analytics import operation
 from campaigns.models import Campaign, Contact, ContactList, Suppression
 from campaigns.summaries import Summary, summaries
+from outreach import heartbeat
 from providers.accounts.admin import TONES, accounts_with_today, condition
 from providers.accounts.models import TrafficClass
 from providers.senders.models import Sender
@@ -115,37 +122,14 @@ def overview(request: HttpRequest, page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operator_overview() -> dict[str, Any]:
-    accounts: list[Any] = list(accounts_with_today(timezone.now()))
+    now = timezone.now()
+    accounts: list[Any] = list(accounts_with_today(now))
     in_use = [one for one in accounts if one.enabled]
-    used, allowed = sum(one.used for one in in_use), sum(one.per_day for one in in_use)
-    agencies = Agency.objects.exclude(schema_name=context.PUBLIC)
-    changelist = reverse("admin:accounts_account_changelist")
+    told = operation.told(now=now)
     return {
         "cards": [
-            {
-                "label": _("Agencies"),
-                "value": intcomma(agencies.filter(ready=True, active=True).count()),
-                "note": _("ready and switched on"),
-                "url": reverse("admin:tenants_agency_changelist"),
-            },
-            {
-                "label": _("Accounts in use"),
-                "value": intcomma(len(in_use)),
-                "note": _("of %(count)d") % {"count": len(accounts)},
-                "url": changelist,
-            },
-            {
-                "label": _("Mails today (UTC)"),
-                "value": intcomma(used),
-                "note": _("of %(allowed)s that the accounts allow") % {"allowed": intcomma(allowed)},
-                "url": reverse("admin:accounts_ledgerrow_changelist"),
-            },
-            {
-                "label": _("Price a month"),
-                "value": f"${sum(one.monthly_price for one in in_use)}",
-                "note": _("of the accounts in use"),
-                "url": changelist,
-            },
+            *_sending(in_use, told),
+            _workers(now),
             *(
                 {
                     "label": _("Campaigns that cannot go on"),
@@ -156,25 +140,108 @@ def _operator_overview() -> dict[str, Any]:
                 for agency, count in _cannot_go_on()
             ),
         ],
-        "table": {
-            "title": _("Accounts"),
-            "headers": [_("Account"), _("Health"), _("Kind"), _("Used today"), _("Meant for")],
-            "rows": [
-                {
-                    "name": one.name,
-                    "url": reverse("admin:accounts_account_change", args=[one.pk]),
-                    "tone": TONES[condition(one)[0]],
-                    "state": condition(one)[1],
-                    "cells": [
-                        one.get_kind_display(),
-                        f"{intcomma(one.used)} / {intcomma(one.per_day)}",
-                        ", ".join(str(TrafficClass(name).label) for name in one.traffic_classes) or "—",
-                    ],
-                }
-                for one in accounts
-            ],
-        },
+        "chart": _volume(now),
+        "tables": [_accounts(accounts, told), _queues(now)],
     }
+
+
+def _sending(in_use: list[Any], told: defaultdict[int, operation.Told]) -> Iterator[dict[str, Any]]:
+    used, allowed = sum(one.used for one in in_use), sum(one.per_day for one in in_use)
+    changelist = reverse("admin:accounts_account_changelist")
+    yield {
+        "label": _("Mails today (UTC)"),
+        "value": intcomma(used),
+        "note": _("of %(allowed)s that the accounts allow") % {"allowed": intcomma(allowed)},
+        "url": reverse("admin:accounts_ledgerrow_changelist"),
+    }
+    all_told = sum((told[one.pk] for one in in_use), operation.Told())
+    days = _("in %(count)d days, where the provider tells") % {"count": operation.RATE_DAYS}
+    yield {"label": _("Delivered"), "value": _percent(all_told, all_told.delivered), "note": days, "url": changelist}
+    yield {
+        "label": _("Bounced"),
+        "value": _percent(all_told, all_told.bounced),
+        "note": _("%(percent)s complained") % {"percent": _percent(all_told, all_told.complained)},
+        "url": changelist,
+    }
+
+
+def _workers(now: datetime) -> dict[str, Any]:
+    """Whether somebody works: what no list of processes tells."""
+    last = heartbeat.last()
+    alive = heartbeat.alive(now=now)
+    note = _("last job %(ago)s ago") % {"ago": timesince(last, now)} if last else _("no job was ever run")
+    return {"label": _("Groups of workers"), "value": intcomma(alive), "note": note, "url": "", "alarm": not alive}
+
+
+def _volume(now: datetime) -> dict[str, Any]:
+    days = operation.sent_per_day(now=now)
+    bars = {"label": _("Mails"), "data": [count for _day, count in days], "backgroundColor": "var(--color-primary-600)"}
+    labels = [date_format(day, "j M") for day, _count in days]
+    title = _("Mails a day, last %(count)d days (UTC)") % {"count": operation.DAYS}
+    return {"title": title, "data": json.dumps({"labels": labels, "datasets": [bars]})}
+
+
+def _accounts(accounts: list[Any], told: defaultdict[int, operation.Told]) -> dict[str, Any]:
+    price = sum(one.monthly_price for one in accounts if one.enabled)
+    return {
+        "title": _("Accounts, in all $%(price)s a month") % {"price": price},
+        "headers": [
+            _("Account"),
+            _("Health"),
+            _("Kind"),
+            _("Used today"),
+            _("Delivered"),
+            _("Bounced"),
+            _("Meant for"),
+        ],
+        "rows": [
+            {
+                "name": one.name,
+                "url": reverse("admin:accounts_account_change", args=[one.pk]),
+                "tone": TONES[condition(one)[0]],
+                "state": condition(one)[1],
+                "cells": [
+                    one.get_kind_display(),
+                    f"{intcomma(one.used)} / {intcomma(one.per_day)}",
+                    _percent(told[one.pk], told[one.pk].delivered),
+                    _percent(told[one.pk], told[one.pk].bounced),
+                    ", ".join(str(TrafficClass(name).label) for name in one.traffic_classes) or "—",
+                ],
+            }
+            for one in accounts
+        ],
+    }
+
+
+def _queues(now: datetime) -> dict[str, Any]:
+    queues = sorted(operation.queues(now=now), key=lambda one: one.oldest or now)[:ROWS]
+    return {
+        "title": _("Queue"),
+        "headers": [_("Agency"), _("State"), _("Waiting"), _("Due now"), _("In doubt"), _("Oldest due")],
+        "rows": [
+            {
+                "name": one.agency.name,
+                "url": reverse("admin:tenants_agency_change", args=[one.agency.pk]),
+                "tone": "warning" if one.in_doubt else "info" if one.due else "success",
+                "state": _("In doubt") if one.in_doubt else _("Mails are due") if one.due else _("Nothing is due"),
+                "cells": [
+                    *(_counted(count) for count in (one.waiting, one.due, one.in_doubt)),
+                    timesince(one.oldest, now) if one.oldest else "—",
+                ],
+            }
+            for one in queues
+        ],
+        "empty": _("No mail waits in any agency."),
+    }
+
+
+def _percent(told: operation.Told, count: int) -> str:
+    percent = told.percent(count)
+    return "—" if percent is None else f"{number_format(percent, 1)} %"
+
+
+def _counted(count: int) -> str:
+    return f"{intcomma(operation.COUNTED)}+" if count > operation.COUNTED else intcomma(count)
 
 
 def _agency_overview() -> dict[str, Any]:
@@ -208,23 +275,25 @@ def _agency_overview() -> dict[str, Any]:
                 "url": reverse("admin:campaigns_suppression_changelist"),
             },
         ],
-        "table": {
-            "title": _("Campaigns under way"),
-            "headers": [_("Campaign"), _("State"), _("Sent"), _("Waiting"), _("Failed"), _("In doubt")],
-            "rows": [
-                {
-                    "name": one.name,
-                    "url": reverse("admin:campaigns_campaign_change", args=[one.id]),
-                    "tone": _tone(one),
-                    "state": _("Cannot go on") if one.paused_because else one.status_label,
-                    "cells": [
-                        f"{intcomma(one.sent)} / {intcomma(one.total)}",
-                        *map(intcomma, (one.waiting + one.in_progress, one.failed, one.in_doubt)),
-                    ],
-                }
-                for one in summaries(under_way[:ROWS])
-            ],
-        },
+        "tables": [
+            {
+                "title": _("Campaigns under way"),
+                "headers": [_("Campaign"), _("State"), _("Sent"), _("Waiting"), _("Failed"), _("In doubt")],
+                "rows": [
+                    {
+                        "name": one.name,
+                        "url": reverse("admin:campaigns_campaign_change", args=[one.id]),
+                        "tone": _tone(one),
+                        "state": _("Cannot go on") if one.paused_because else one.status_label,
+                        "cells": [
+                            f"{intcomma(one.sent)} / {intcomma(one.total)}",
+                            *map(intcomma, (one.waiting + one.in_progress, one.failed, one.in_doubt)),
+                        ],
+                    }
+                    for one in summaries(under_way[:ROWS])
+                ],
+            }
+        ],
     }
 
 

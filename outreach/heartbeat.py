@@ -2,9 +2,10 @@
 
 import os
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from outreach.models import Heartbeat
@@ -29,6 +30,19 @@ def seen(clusters: list[str]) -> dict[str, datetime]:
     """When each of these clusters last ran a job."""
     with context.public():
         return dict(Heartbeat.objects.filter(cluster__in=clusters).values_list("cluster", "seen_at"))
+
+
+def last() -> datetime | None:
+    """When any cluster last ran a job; None: never."""
+    with context.public():
+        return Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+
+
+def alive(*, now: datetime) -> int:
+    """How many clusters have run a job within the time after which a silent one is replaced."""
+    since = now - timedelta(seconds=settings.FROZEN_AFTER_SECONDS)
+    with context.public():
+        return Heartbeat.objects.filter(seen_at__gte=since).count()
 
 
 def forget(cluster: str) -> None:

@@ -1,0 +1,100 @@
+"""The numbers of the operator's front page, over all agencies. Days are UTC, as an account's are."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from django.db.models import Min, QuerySet, Sum
+
+from campaigns.models import Message
+from providers.accounts.ledger import utc_day
+from providers.accounts.models import LedgerRow, Period
+from tenants import context
+from tenants.models import Agency
+
+DAYS = 30
+RATE_DAYS = 7
+# A queue is counted so far: what is beyond changes nothing of what an operator does.
+COUNTED = 100_000
+Status = Message.Status
+
+
+@dataclass(slots=True)
+class Told:
+    """Mails of the last `RATE_DAYS` days and what was heard of them; `heard` is false where no event ever came."""
+
+    used: int = 0
+    delivered: int = 0
+    bounced: int = 0
+    complained: int = 0
+    heard: bool = False
+
+    def percent(self, count: int) -> float | None:
+        """So many in percent of the mails; None where there are none, or where nothing can be heard of them."""
+        return round(100 * count / self.used, 2) if self.used and self.heard else None
+
+    def __add__(self, other: "Told") -> "Told":
+        """Both together; mails of which nothing can be heard count for nothing."""
+        a, b = (one if one.heard else Told() for one in (self, other))
+        return Told(
+            a.used + b.used,
+            a.delivered + b.delivered,
+            a.bounced + b.bounced,
+            a.complained + b.complained,
+            a.heard or b.heard,
+        )
+
+
+@dataclass(slots=True)
+class Queue:
+    """What waits in one agency: `due` of the `waiting` may go now, the oldest of them since `oldest`."""
+
+    agency: Agency
+    waiting: int
+    due: int
+    in_doubt: int
+    oldest: datetime | None
+
+
+def sent_per_day(*, now: datetime) -> list[tuple[date, int]]:
+    """Mails of all accounts on each of the last `DAYS` days, today last."""
+    today = utc_day(now)
+    rows = _days(today - timedelta(days=DAYS - 1)).values_list("starts").annotate(sum=Sum("used"))
+    found = dict(rows)
+    days = (today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
+    return [(day, found.get(day, 0)) for day in days]
+
+
+def told(*, now: datetime) -> defaultdict[int, Told]:
+    """What became of each account's mails of the last days, by account."""
+    rows = (
+        _days(utc_day(now) - timedelta(days=RATE_DAYS - 1))
+        .values_list("account", "account__health__heard_at")
+        .annotate(*map(Sum, ("used", "delivered", "bounced", "complained")))
+    )
+    found: defaultdict[int, Told] = defaultdict(Told)
+    for account, heard_at, used, delivered, bounced, complained in rows:
+        found[account] = Told(used, delivered, bounced, complained, heard=heard_at is not None)
+    return found
+
+
+def queues(*, now: datetime) -> Iterator[Queue]:
+    """The agencies in which mails wait or are in doubt. One query an agency, which counts up to `COUNTED`."""
+    for agency in context.ready_agencies():
+        with context.entered(agency):
+            scheduled = Message.objects.filter(status=Status.SCHEDULED)
+            due = scheduled.filter(due_at__lte=now)
+            found = Queue(
+                agency,
+                scheduled[: COUNTED + 1].count(),
+                due[: COUNTED + 1].count(),
+                Message.objects.filter(status=Status.UNKNOWN)[: COUNTED + 1].count(),
+                due.aggregate(oldest=Min("due_at"))["oldest"],
+            )
+        if found.waiting or found.in_doubt:
+            yield found
+
+
+def _days(first: date) -> QuerySet[LedgerRow]:
+    return LedgerRow.objects.filter(agency=None, period=Period.DAY, starts__gte=first)

@@ -1,0 +1,75 @@
+"""The numbers of the operator's front page."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from django.utils import timezone
+
+from analytics import operation
+from campaigns import launch
+from campaigns.models import Message
+from outreach import heartbeat
+from outreach.models import Heartbeat
+from providers.accounts.ledger import reserve
+from providers.accounts.models import Account, Health, LedgerRow
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+from tests.stage import NOON
+
+
+def test_the_queue_of_each_agency_is_told_apart(alpha: Agency, beta: Agency, accounts: dict[str, Account]) -> None:
+    for agency, mails in ((alpha, 3), (beta, 2)):
+        stage.furnish(agency, list(accounts.values()))
+        with context.entered(agency):
+            launch.launch(stage.draft(contacts=mails), now=NOON)
+    with context.entered(beta):
+        one = Message.objects.order_by("pk").first()
+        assert one is not None
+        Message.objects.filter(pk=one.pk).update(due_at=NOON + timedelta(days=1))
+
+    found = {one.agency.schema_name: one for one in operation.queues(now=NOON + timedelta(minutes=5))}
+
+    assert {name: (one.waiting, one.due, one.in_doubt) for name, one in found.items()} == {
+        alpha.schema_name: (3, 3, 0),
+        beta.schema_name: (2, 1, 0),
+    }
+    assert found[alpha.schema_name].oldest == NOON
+    assert operation.queues(now=NOON - timedelta(hours=1)) is not None
+
+
+def test_rates_are_of_the_mails_of_which_something_can_be_heard(
+    alpha: Agency, beta: Agency, accounts: dict[str, Account]
+) -> None:
+    for name, used in (("resend", 40), ("smtp", 60)):
+        reserve(accounts[name], accounts[name].allotments.get(agency=alpha), used, now=NOON)
+    LedgerRow.objects.filter(account=accounts["resend"], agency=None, period="day").update(delivered=30, bounced=1)
+    Health.objects.filter(account=accounts["resend"]).update(heard_at=NOON)
+
+    told = operation.told(now=NOON)
+    together = sum((told[one.pk] for one in accounts.values()), operation.Told())
+
+    resend, smtp = told[accounts["resend"].pk], told[accounts["smtp"].pk]
+    assert (resend.percent(resend.delivered), resend.percent(resend.bounced)) == (75.0, 2.5)
+    assert smtp.percent(smtp.delivered) is None
+    assert together.percent(together.delivered) == 75.0
+
+
+def test_days_without_mails_are_days_all_the_same(alpha: Agency, beta: Agency, accounts: dict[str, Account]) -> None:
+    for agency, used in ((alpha, 5), (beta, 6)):
+        reserve(accounts["smtp"], accounts["smtp"].allotments.get(agency=agency), used, now=NOON)
+
+    found = operation.sent_per_day(now=NOON)
+
+    assert len(found) == operation.DAYS
+    assert found[-1] == (NOON.astimezone(UTC).date(), 11)
+    assert {count for _day, count in found[:-1]} == {0}
+    assert found[0][0] == found[-1][0] - timedelta(days=operation.DAYS - 1)
+
+
+def test_a_group_of_workers_that_has_long_run_nothing_is_not_counted(alpha: Agency, beta: Agency) -> None:
+    now = timezone.now()
+    Heartbeat.objects.create(cluster="one", seen_at=now)
+    Heartbeat.objects.create(cluster="gone", seen_at=now - timedelta(hours=1))
+
+    assert heartbeat.alive(now=now) == 1
+    assert heartbeat.last() == now
