@@ -1,6 +1,6 @@
 """The numbers of the operator's front page."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, timedelta
 
 from django.utils import timezone
 
@@ -10,18 +10,19 @@ from campaigns.models import Message
 from outreach import heartbeat
 from outreach.models import Heartbeat
 from providers.accounts.ledger import reserve
-from providers.accounts.models import Account, Health, LedgerRow
+from providers.accounts.models import Health, LedgerRow, Period
 from tenants import context
 from tenants.models import Agency
 from tests import stage
 from tests.stage import NOON
 
 
-def test_the_queue_of_each_agency_is_told_apart(alpha: Agency, beta: Agency, accounts: dict[str, Account]) -> None:
+def test_the_queue_of_each_agency_is_told_apart(alpha: Agency, beta: Agency) -> None:
+    accounts = stage.accounts()
     for agency, mails in ((alpha, 3), (beta, 2)):
-        stage.furnish(agency, list(accounts.values()))
+        stage.allot(agency, *accounts.values())
         with context.entered(agency):
-            launch.launch(stage.draft(contacts=mails), now=NOON)
+            launch.launch(stage.campaign(stage.contact_list("a", mails)), now=NOON)
     with context.entered(beta):
         one = Message.objects.order_by("pk").first()
         assert one is not None
@@ -34,16 +35,15 @@ def test_the_queue_of_each_agency_is_told_apart(alpha: Agency, beta: Agency, acc
         beta.schema_name: (2, 1, 0),
     }
     assert found[alpha.schema_name].oldest == NOON
-    assert operation.queues(now=NOON - timedelta(hours=1)) is not None
 
 
-def test_rates_are_of_the_mails_of_which_something_can_be_heard(
-    alpha: Agency, beta: Agency, accounts: dict[str, Account]
-) -> None:
+def test_rates_are_of_the_mails_of_which_something_can_be_heard(alpha: Agency, beta: Agency) -> None:
+    accounts = stage.accounts()
+    stage.allot(alpha, *accounts.values())
     for name, used in (("resend", 40), ("smtp", 60)):
         reserve(accounts[name], accounts[name].allotments.get(agency=alpha), used, now=NOON)
-    LedgerRow.objects.filter(account=accounts["resend"], agency=None, period="day").update(delivered=30, bounced=1)
-    Health.objects.filter(account=accounts["resend"]).update(heard_at=NOON)
+    LedgerRow.objects.filter(account=accounts["resend"], agency=None, period=Period.DAY).update(delivered=30, bounced=1)
+    Health.objects.update_or_create(account=accounts["resend"], defaults={"heard_at": NOON})
 
     told = operation.told(now=NOON)
     together = sum((told[one.pk] for one in accounts.values()), operation.Told())
@@ -54,7 +54,10 @@ def test_rates_are_of_the_mails_of_which_something_can_be_heard(
     assert together.percent(together.delivered) == 75.0
 
 
-def test_days_without_mails_are_days_all_the_same(alpha: Agency, beta: Agency, accounts: dict[str, Account]) -> None:
+def test_days_without_mails_are_days_all_the_same(alpha: Agency, beta: Agency) -> None:
+    accounts = stage.accounts()
+    for agency in (alpha, beta):
+        stage.allot(agency, accounts["smtp"])
     for agency, used in ((alpha, 5), (beta, 6)):
         reserve(accounts["smtp"], accounts["smtp"].allotments.get(agency=agency), used, now=NOON)
 
