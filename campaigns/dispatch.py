@@ -304,7 +304,7 @@ class _Claims:
         """
         while True:
             now = self._clock()
-            if self.out_of_time or now >= self._until or self._interrupted(now):
+            if self.out_of_time or now >= self._until or self._gives_way(now):
                 self.out_of_time = True
                 return None
             if not patient and time.monotonic() < self._not_before:
@@ -330,6 +330,10 @@ class _Claims:
             limit = min(limit, self._together) if self._together > 1 else limit
             requests, wait = rate.take(allotment.account, -(-limit // self._together))
             if not requests:
+                if self._gives_way(now + timedelta(seconds=wait)):
+                    # Already now, so that whoever is next is ready when the account is.
+                    self.out_of_time = True
+                    return None
                 self._not_before = time.monotonic() + wait
                 if not patient:
                     return Batch()
@@ -343,3 +347,7 @@ class _Claims:
                 return Batch(messages, health.troubled(state))
             if not patient or not paced.set_aside(self._agency, self._account.pk, now=now):
                 return None
+
+    def _gives_way(self, now: datetime) -> bool:
+        """Whether others go first from then on. They wait for one batch of this turn, however long that has to wait."""
+        return self._interrupted(now) and self._tried > 0

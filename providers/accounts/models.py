@@ -435,3 +435,18 @@ class Served(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agency_id}: {self.until}"
+
+
+class ServedAt(models.Model):
+    """The same at one account whose rate a single worker uses up. Written by `turns` alone."""
+
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, related_name="+")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    began = models.FloatField()
+    until = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "agency"], name="one_share_per_account_and_agency")]
+
+    def __str__(self) -> str:
+        return f"{self.agency_id} {self.account_id}: {self.until}"

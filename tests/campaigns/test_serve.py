@@ -1,9 +1,12 @@
 """A worker serves agency after agency, gives way where others wait, and loses no turn."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from campaigns import dispatch, jobs, launch
@@ -178,3 +181,34 @@ def test_doorbells_that_were_lost_are_replaced(
 def test_no_doorbell_is_rung_where_nobody_waits(alpha: Agency, rung: list[object]) -> None:
     jobs.tick()
     assert rung == []
+
+
+def test_workers_share_an_accounts_rate_by_the_weight_of_agencies(
+    committed: dict[str, Agency], sandbox: Sandbox, rung: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SLICE", timedelta(seconds=0.2))
+    monkeypatch.setattr(jobs.settings, "DRAIN_SECONDS", 5)
+    account = stage.accounts(sandbox, smtp={"per_second": Decimal(40)})["smtp"]
+    Agency.objects.filter(slug="beta").update(weight=3)
+    try:
+        for agency in committed.values():
+            stage.allot(agency, account, senders=10, per_day=1000)
+            queue(agency, 300)
+
+        def worker() -> None:
+            jobs.serve()
+            connection.close()
+
+        workers = [threading.Thread(target=worker) for _ in range(2)]
+        for thread in workers:
+            thread.start()
+        for thread in workers:
+            thread.join()
+    finally:
+        Agency.objects.update(weight=1)
+    sent = {}
+    for slug, agency in committed.items():
+        with context.entered(agency):
+            sent[slug] = Message.objects.filter(status="sent").count()
+    assert 30 < sum(sent.values()) < 300, "the rate was never what kept them"
+    assert 0.65 < sent["beta"] / sum(sent.values()) < 0.85

@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
+from typing import TypeVar
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -17,6 +19,7 @@ from providers.accounts.models import Account, Served
 from providers.accounts.models import Turn as Row
 from tenants.models import Agency
 
+Found = TypeVar("Found")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SLICE = turns.SLICE.total_seconds()
 # Mails that a worker sends in a second.
@@ -153,6 +156,93 @@ def test_a_slice_is_over_only_where_others_wait_and_asks_once_in_a_while(
 def test_a_weight_is_at_least_one(alpha: Agency) -> None:
     with pytest.raises(IntegrityError, match="agency_has_a_share_of_the_workers"), transaction.atomic():
         Agency.objects.filter(pk=alpha.pk).update(weight=0)
+
+
+# --- accounts whose rate one worker uses up
+
+
+def limit(account_id: int, per_second: str = "5") -> int:
+    Account.objects.filter(pk=account_id).update(per_second=Decimal(per_second))
+    return account_id
+
+
+def elsewhere(work: Callable[[], Found]) -> Found:
+    """What this gives in another worker, which ends after it."""
+    found: list[Found] = []
+
+    def worker() -> None:
+        found.append(work())
+        connection.close()
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize(("per_second", "enough"), [("5", True), ("100", True), ("101", False)])
+def test_one_worker_at_a_time_serves_an_account_that_it_uses_up(
+    committed: dict[str, Agency], per_second: str, enough: bool
+) -> None:
+    slow = limit(make(1)[0], per_second)
+    for agency in committed.values():
+        turns.ask(agency, [slow])
+    turn = turns.take()
+    assert turn is not None
+    assert (elsewhere(turns.take) is None) == enough
+    if not enough:
+        return
+    assert (turns.waiting(), elsewhere(turns.waiting)) == (1, 0), (
+        "this worker would have to give way, another would not"
+    )
+    turns.settle(turn, turns.SLICE)
+    assert elsewhere(turns.take) is not None
+
+
+def test_what_one_worker_serves_keeps_no_other_account_waiting(committed: dict[str, Agency]) -> None:
+    slow, quick = make(2)
+    limit(slow)
+    for agency in committed.values():
+        turns.ask(agency, [slow])
+    turn = turns.take()
+    assert turn is not None
+    turns.ask(committed["alpha"], [quick])
+    assert elsewhere(turns.take) == turns.Turn(committed["alpha"].pk, quick)
+    turns.settle(turn, turns.SLICE)
+
+
+def test_a_worker_that_dies_leaves_such_an_account_at_once(committed: dict[str, Agency]) -> None:
+    slow = limit(make(1)[0])
+    for agency in committed.values():
+        turns.ask(agency, [slow])
+    assert elsewhere(turns.take) is not None
+    # Without a settlement; the database hears of it a moment later.
+    turn = next(turn for _ in range(10_000) if (turn := turns.take()))
+    assert turn.account_id == slow
+    turns.settle(turn, turns.SLICE)
+
+
+@pytest.mark.parametrize("weight", [1, 3])
+def test_such_an_account_is_shared_by_weight_whatever_else_an_agency_has_to_send(
+    alpha: Agency, beta: Agency, accounts: list[int], weight: int
+) -> None:
+    Agency.objects.filter(pk=beta.pk).update(weight=weight)
+    slow = limit(accounts[0])
+    turns.ask(alpha, accounts)
+    turns.ask(beta, [slow])
+    had: Counter[int] = Counter()
+    everywhere: Counter[int] = Counter()
+    for _ in range(200):
+        turn = turns.take()
+        assert turn is not None
+        everywhere[turn.agency_id] += 1
+        if turn.account_id == slow:
+            had[turn.agency_id] += 1
+        turns.settle(turn, turns.SLICE)
+        turns.ask(Agency.objects.get(pk=turn.agency_id), [turn.account_id])
+    assert had.total() >= 95, "and it is kept busy"
+    assert abs(had[beta.pk] - weight * had[alpha.pk]) <= weight + 1
+    assert everywhere[alpha.pk] + everywhere[beta.pk] == 200
 
 
 # --- what one agency's load does to another, in the time of a simulation
