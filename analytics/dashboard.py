@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.progress import Told, told
 from campaigns.summaries import Summary, summaries
+from providers.accounts import health
 from providers.accounts.events import FACTS
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Allotment, Health, LedgerRow, Period
@@ -173,10 +174,12 @@ def _unsent(campaign_ids: list[int]) -> list[dict[str, Any]]:
 
 def _told(campaign_ids: list[int]) -> list[Told]:
     """What became of the mails of these campaigns together; nothing where none was sent."""
-    sent = Message.objects.filter(campaign__in=campaign_ids, status=Status.SENT).count()
+    rows = Message.objects.filter(campaign__in=campaign_ids, status=Status.SENT).values_list("account")
+    sent = dict(rows.annotate(count=Count("pk")).order_by())
+    telling = health.telling()
     sums = {fact.value: Coalesce(Sum(fact.value), 0) for fact in FACTS}
     outcome = CampaignOutcome(**CampaignOutcome.objects.filter(campaign__in=campaign_ids).aggregate(**sums))
-    return told(outcome, sent) if sent else []
+    return told(outcome, sum(sent.values()), sum(sent[one] for one in sent if one in telling)) if sent else []
 
 
 def _capacity(accounts: list[AccountToday]) -> dict[str, Any]:

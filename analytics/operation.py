@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from django.db.models import Min, QuerySet, Sum
 
 from campaigns.models import Message
+from providers.accounts import health
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import LedgerRow, Period
 from tenants import context
@@ -70,12 +71,13 @@ def told(*, now: datetime) -> defaultdict[int, Told]:
     """What became of each account's mails of the last days, by account."""
     rows = (
         _days(utc_day(now) - timedelta(days=RATE_DAYS - 1))
-        .values_list("account", "account__health__heard_at")
+        .values_list("account")
         .annotate(*map(Sum, ("used", "delivered", "bounced", "complained")))
     )
     found: defaultdict[int, Told] = defaultdict(Told)
-    for account, heard_at, used, delivered, bounced, complained in rows:
-        found[account] = Told(used, delivered, bounced, complained, heard=heard_at is not None)
+    telling = health.telling()
+    for account, used, delivered, bounced, complained in rows:
+        found[account] = Told(used, delivered, bounced, complained, heard=account in telling)
     return found
 
 

@@ -100,7 +100,9 @@ class ToldSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="delivered, opened, clicked, replied, bounced, complained or unsubscribed.")
     label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
     count = serializers.IntegerField()
-    percent = serializers.FloatField(help_text="Of those sent, with two decimals; null where none was.")
+    percent = serializers.FloatField(
+        help_text="Of those sent, delivered of those whose provider tells; two decimals; null of none."
+    )
 
 
 class ProgressSerializer(serializers.Serializer[Any]):

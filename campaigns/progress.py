@@ -10,7 +10,8 @@ from django.db import connection
 from campaigns.explain import Why
 from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.reasons import Reason
-from providers.accounts.events import FACTS
+from providers.accounts import health
+from providers.accounts.events import FACTS, EventType
 from providers.accounts.models import Account
 from tenants import context
 
@@ -49,7 +50,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class Told:
-    """So many of the mails that went out have a fact, in percent of those sent; None where none was."""
+    """So many of the mails that went out have a fact, in percent of those of which it could be heard; None of none."""
 
     code: str
     label: str
@@ -121,7 +122,12 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         clears[code] = min(filter(None, (clears.get(code), until)), default=None)
         setattr(report, COUNTED_AS[status], getattr(report, COUNTED_AS[status]) + count)
     report.accounts = sorted(accounts.values(), key=lambda one: one.id)
-    report.told = told(CampaignOutcome.objects.filter(campaign=campaign).first(), report.sent)
+    telling = health.telling()
+    report.told = told(
+        CampaignOutcome.objects.filter(campaign=campaign).first(),
+        report.sent,
+        sum(one.sent for one in report.accounts if one.id in telling),
+    )
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
     moving = {
         Reason.IN_QUEUE,
@@ -138,12 +144,14 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
     return report
 
 
-def told(outcome: CampaignOutcome | None, sent: int) -> list[Told]:
-    """What became of so many mails that were sent, fact by fact."""
+def told(outcome: CampaignOutcome | None, sent: int, telling: int) -> list[Told]:
+    """What became of so many mails that were sent, fact by fact; `telling` of them through providers that tell of
+    deliveries."""
     found = []
     for fact in FACTS:
         count = getattr(outcome, fact.value) if outcome else 0
-        found.append(Told(fact.value, str(fact.label), count, round(100 * count / sent, 2) if sent else None))
+        of = telling if fact == EventType.DELIVERED else sent
+        found.append(Told(fact.value, str(fact.label), count, round(100 * count / of, 2) if of else None))
     return found
 
 

@@ -112,6 +112,13 @@ def heard(account_id: int, *, now: datetime) -> None:
     found.update(heard_at=Greatest(F("heard_at"), now))
 
 
+def telling() -> set[int]:
+    """The accounts whose provider tells what was delivered. Of an own SMTP pool only failures come back."""
+    return set(
+        Health.objects.filter(heard_at__isnull=False).exclude(account__kind="smtp").values_list("account", flat=True)
+    )
+
+
 def silent(account_id: int, detail: str, *, now: datetime) -> bool:
     """It takes mails and nothing is heard of them; return whether that closed it, until something is, or by a person.
 

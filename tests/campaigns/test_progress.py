@@ -9,7 +9,7 @@ import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 
 from campaigns import control, dispatch, failover, launch, lifecycle, progress
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.models import Account, Allotment
@@ -293,3 +293,23 @@ def test_it_adds_up_after_anything_that_may_happen(
         report(campaign, now)
         if set(stage.statuses(campaign)) <= {"sent", "held", "failed", "unknown"}:
             break
+
+
+@pytest.mark.parametrize(("heard", "percent"), [((), None), (("resend", "smtp"), 50.0), (("resend", "sendgrid"), 25.0)])
+def test_delivered_is_in_percent_of_the_mails_whose_provider_tells(
+    heard: tuple[str, ...], percent: float | None, alpha: Agency, beta: Agency
+) -> None:
+    accounts = stage.accounts()
+    stage.allot(alpha, *accounts.values())
+    with context.entered(alpha):
+        campaign = stage.campaign(stage.contact_list("a", 12), distribution="even")
+        launch.launch(campaign, now=NOON)
+        Message.objects.update(status="sent", sent_at=NOON)
+        CampaignOutcome.objects.create(campaign=campaign, delivered=2, clicked=3)
+        for name in heard:
+            health.heard(accounts[name].pk, now=NOON)
+
+        told = {one.code: one.percent for one in progress.progress(campaign, now=NOON).told}
+
+    # Four mails through each. An own SMTP pool never tells of deliveries, whatever else is heard of it.
+    assert (told["delivered"], told["clicked"]) == (percent, 25.0)
