@@ -304,7 +304,7 @@ def test_delivered_is_in_percent_of_the_mails_whose_provider_tells(
     with context.entered(alpha):
         campaign = stage.campaign(stage.contact_list("a", 12), distribution="even")
         launch.launch(campaign, now=NOON)
-        Message.objects.update(status="sent", sent_at=NOON)
+        Message.objects.update(status="sent", sent_at=NOON, sender=Sender.objects.first())
         CampaignOutcome.objects.create(campaign=campaign, delivered=2, clicked=3)
         for name in heard:
             health.heard(accounts[name].pk, now=NOON)
