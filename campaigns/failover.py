@@ -17,6 +17,7 @@ from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.routing import Route
 from providers.senders import routes
+from providers.senders.models import Sender
 from tenants.models import Agency
 
 
@@ -25,23 +26,24 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
 
     A full account keeps the mails of campaigns that chose to wait. An account that refuses keeps none while another
     is open; when every account refuses, its mails are tried again in an hour. Where a person must act first (it is
-    blocked, or taken from the agency), they wait for that.
+    blocked, or taken from the agency), they wait for that. A thread whose sender cannot leave here at all goes to where
+    it can, whatever its campaign chose and however much room there is.
     """
     usable = routes.usable(agency, now=now)
     here = next((route for route in usable if route.account_id == account_id), None)
     state = health.of(account_id)
+    others = [route for route in usable if route.account_id != account_id]
+    moved = _bring_home(account_id, others, now=now)
     leaving = who_leaves(here, broken=health.broken(state))
     if not leaving:
-        return set()
+        return moved
     campaigns = Campaign.objects.filter(status=Campaign.Status.RUNNING, overflow__in=leaving)
-    others = [route for route in usable if route.account_id != account_id]
     all_refuse = (
         here is not None
         and not here.open
         and not state.blocked
         and all(health.broken(health.of(route.account_id)) for route in others)
     )
-    moved: set[int] = set()
     for traffic_class, ids in _by_class(campaigns).items():
         moved |= _spread(account_id, ids, traffic_class, others, now=now)
         if all_refuse:
@@ -78,6 +80,28 @@ def spread(left: int, traffic_class: str, others: Sequence[Route], move: Callabl
                 left -= done
                 rooms[to] -= done
                 moved.add(to)
+    return moved
+
+
+def _bring_home(account_id: int, others: Sequence[Route], *, now: datetime) -> set[int]:
+    """Move the due mails of threads whose sender cannot leave through this account."""
+    strays = Message.objects.filter(
+        account=account_id,
+        status=Message.Status.SCHEDULED,
+        campaign__status=Campaign.Status.RUNNING,
+        due_at__lte=now,
+        enrollment__sender__in=Sender.objects.exclude(domain__homes__account=account_id),
+    )
+    found: dict[str, list[int]] = {}
+    for traffic_class, campaign_id in strays.values_list("campaign__traffic_class", "campaign"):
+        found.setdefault(traffic_class, []).append(campaign_id)
+    moved: set[int] = set()
+    for traffic_class, ids in sorted(found.items()):
+
+        def move(to: int, at_most: int, ids: Sequence[int] = tuple(set(ids))) -> int:
+            return lifecycle.move(account_id, to, ids, at_most=at_most, now=now, only_strays=True)
+
+        moved |= spread(len(ids), traffic_class, others, move)
     return moved
 
 

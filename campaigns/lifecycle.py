@@ -359,8 +359,19 @@ def cancel_for(contact_id: int, reason: Reason, *, list_id: int | None = None) -
         return int(cursor.rowcount)
 
 
-def move(account_id: int, to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
-    """Send up to so many due mails of these campaigns through another account; return how many were moved."""
+def move(
+    account_id: int,
+    to_account_id: int,
+    campaign_ids: Sequence[int],
+    *,
+    at_most: int,
+    now: datetime,
+    only_strays: bool = False,
+) -> int:
+    """Send up to so many due mails of these campaigns through another account; return how many were moved.
+
+    `only_strays`: those of threads whose sender cannot leave through the account that they are at.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _MOVE,
@@ -370,6 +381,7 @@ def move(account_id: int, to_account_id: int, campaign_ids: Sequence[int], *, at
                 "campaigns": list(campaign_ids),
                 "now": now,
                 "most": at_most,
+                "only_strays": only_strays,
             },
         )
         return int(cursor.rowcount)
@@ -703,6 +715,10 @@ WITH chosen AS MATERIALIZED (
           SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
           WHERE s.id = e.sender_id AND h.account_id = %(to)s
       ))
+      AND (NOT %(only_strays)s OR NOT EXISTS (
+          SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
+          WHERE s.id = e.sender_id AND h.account_id = %(account)s
+      ) AND e.sender_id IS NOT NULL)
     ORDER BY {precedence.ORDER} LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
 )
 UPDATE campaigns_message m SET account_id = %(to)s FROM chosen WHERE m.id = chosen.id

@@ -246,6 +246,26 @@ def test_a_thread_moves_only_to_where_its_senders_domain_is_verified(
         assert (stays.account, moves.account) == (accounts["smtp"], accounts["resend"])
 
 
+@pytest.mark.parametrize("overflow", ["reroute", "wait"])
+def test_a_thread_whose_sender_leaves_only_elsewhere_goes_there_from_an_account_with_room(
+    alpha: Agency, accounts: dict[str, Account], overflow: str
+) -> None:
+    with context.entered(alpha):
+        queue(3, overflow=overflow)
+        first, stays, moves = Message.objects.order_by("pk")
+        at_home = Sender.objects.filter(account=accounts["smtp"]).first()
+        elsewhere = Sender.objects.filter(account=accounts["resend"]).first()
+        Enrollment.objects.filter(pk=stays.enrollment_id).update(sender=at_home)
+        Enrollment.objects.filter(pk=moves.enrollment_id).update(sender=elsewhere)
+        assert relieve(alpha, accounts["smtp"]) == {accounts["resend"].pk}
+        assert relieve(alpha, accounts["smtp"]) == set()
+        where = dict(Message.objects.values_list("pk", "account__name"))
+        assert where == {first.pk: "smtp", stays.pk: "smtp", moves.pk: "resend"}
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=accounts["resend"])
+        claimed = dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
+        assert [(message.id, message.sender_id) for message in claimed] == [(moves.pk, elsewhere.pk)]
+
+
 def test_classes_are_spread_each_by_its_own_order(alpha: Agency, accounts: dict[str, Account]) -> None:
     Account.objects.filter(name="resend").update(traffic_classes=["testing"])
     with context.entered(alpha):
