@@ -10,15 +10,19 @@ from django.db.models import Exists, OuterRef
 from campaigns import lifecycle
 from campaigns.models import Campaign, Message
 from campaigns.reasons import PauseReason
+from tenants import visits
 
 Status = Campaign.Status
+# Each batch of mails is short enough to keep nobody waiting, and so many of them keep no other agency waiting.
+PARKED_AT_ONCE, BATCHES = 10_000, 20
 _NO_REASON = {"paused_reason": "", "paused_detail": ""}
 
 
 def pause(campaign: Campaign, *, reason: PauseReason | None = None, detail: str = "") -> bool:
     """Nothing more leaves, not even what a worker holds already; return False if it was not running.
 
-    `reason` is why the machine does so, and `detail` which accounts that is about.
+    `reason` is why the machine does so, and `detail` which accounts that is about. The next minute's work parks its
+    mails; until then claims read past them.
     """
     return _move(
         campaign,
@@ -32,13 +36,22 @@ def pause(campaign: Campaign, *, reason: PauseReason | None = None, detail: str 
 def resume(campaign: Campaign, *, now: datetime) -> bool:
     """Go on where it was paused; return False if it was not paused.
 
-    Its days and hours may be others now, so what was set aside for them is looked at again.
+    Its days and hours may be others now, so what was set aside for them is looked at again. Of a large campaign's mails
+    some come back at once, and the rest with the next minute's work.
     """
     with transaction.atomic():
         done = _move(campaign, [Status.PAUSED], Status.RUNNING, **_NO_REASON)
         if done:
             lifecycle.look_again(campaign, now=now)
+            lifecycle.follow_pauses(now=now, at_most=PARKED_AT_ONCE)
+            visits.ask(now)
     return done
+
+
+def follow_pauses(*, now: datetime) -> bool:
+    """Park mails of paused campaigns, also what workers gave back since, and bring back the rest of those of resumed
+    ones; return whether some may be left."""
+    return all(lifecycle.follow_pauses(now=now, at_most=PARKED_AT_ONCE) == PARKED_AT_ONCE for _ in range(BATCHES))
 
 
 def cancel(campaign: Campaign, *, now: datetime) -> bool:

@@ -215,7 +215,8 @@ def _waited_for(account_id: int, *, now: datetime, limit: int) -> list[int]:
 
 
 # Chosen without a lock, which is only then set on as many as are taken: else those of every head start would be locked,
-# and other workers would go past them.
+# and other workers would go past them. Nothing is joined while choosing: the planner would guess that so few are left
+# that it might as well read and sort them all.
 _DUE = f"""
 WITH chosen AS MATERIALIZED (
     SELECT first.id, first.turn
@@ -223,11 +224,13 @@ WITH chosen AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT m.id, {precedence.TURN} AS turn
         FROM campaigns_message m
-        JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
-        JOIN campaigns_enrollment e ON e.id = m.enrollment_id
-        WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.priority = level.priority
-          AND m.due_at <= %(now)s AND m.campaign_id <> ALL(%(closed)s)
-          AND (e.sender_id IS NULL OR e.sender_id = ANY(%(senders)s))
+        WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND NOT m.parked AND m.priority = level.priority
+          AND m.due_at <= %(now)s
+          AND m.campaign_id = ANY(ARRAY(
+              SELECT id FROM campaigns_campaign WHERE status = 'running' AND id <> ALL(%(closed)s)
+          ))
+          AND (SELECT e.sender_id IS NULL OR e.sender_id = ANY(%(senders)s)
+               FROM campaigns_enrollment e WHERE e.id = m.enrollment_id)
         ORDER BY m.due_at, m.id LIMIT %(most)s
     ) first
     ORDER BY first.turn, first.id LIMIT %(most)s
@@ -236,8 +239,8 @@ SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.a
        p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
        m.sendings, EXISTS ({suppressions.matching("p.email", "c.list_id")})
 FROM chosen
-JOIN campaigns_message m ON m.id = chosen.id AND (m.status = 'scheduled') IS TRUE AND m.account_id = %(account)s
-    AND m.due_at <= %(now)s
+JOIN campaigns_message m ON m.id = chosen.id AND (m.status = 'scheduled') IS TRUE AND NOT m.parked
+    AND m.account_id = %(account)s AND m.due_at <= %(now)s
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_contact p ON p.id = m.contact_id
@@ -252,7 +255,7 @@ SELECT DISTINCT e.sender_id
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status = 'running'
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id AND e.sender_id IS NOT NULL
-WHERE m.account_id = %s AND m.status = 'scheduled' AND m.due_at <= %s
+WHERE m.account_id = %s AND m.status = 'scheduled' AND NOT m.parked AND m.due_at <= %s
 LIMIT %s
 """
 

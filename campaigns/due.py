@@ -20,7 +20,7 @@ class Due:
 
 
 def find(*, now: datetime) -> Due:
-    """What is due in the agency entered now. Mails of paused campaigns count as well, until they are claimed for."""
+    """What is due in the agency entered now. Mails of paused campaigns count until they are parked."""
     with connection.cursor() as cursor:
         # All in one statement, and so of one moment: between two, a mail could go from one answer to the other.
         cursor.execute(_FIRST, [now, list(precedence.LEVELS)])
@@ -38,6 +38,6 @@ SELECT a.id, m.due_at
 FROM accounts_account a CROSS JOIN unnest(%s::smallint[]) AS p (priority)
 CROSS JOIN LATERAL (
     SELECT due_at FROM campaigns_message
-    WHERE account_id = a.id AND status = 'scheduled' AND priority = p.priority ORDER BY due_at LIMIT 1
+    WHERE account_id = a.id AND status = 'scheduled' AND NOT parked AND priority = p.priority ORDER BY due_at LIMIT 1
 ) m
 """

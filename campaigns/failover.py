@@ -116,7 +116,7 @@ def _spread(
     account_id: int, campaign_ids: Sequence[int], traffic_class: str, others: Sequence[Route], *, now: datetime
 ) -> set[int]:
     left = Message.objects.filter(
-        account=account_id, status=Message.Status.SCHEDULED, campaign__in=campaign_ids, due_at__lte=now
+        account=account_id, status=Message.Status.SCHEDULED, parked=False, campaign__in=campaign_ids, due_at__lte=now
     ).count()
 
     def move(to: int, at_most: int) -> int:

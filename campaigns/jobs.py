@@ -67,8 +67,9 @@ def tick() -> None:
         feedback.look_again(now=timezone.now())
         control.cancel_strays()
         control.finish_done(now=timezone.now())
+        more = timezone.now() if control.follow_pauses(now=timezone.now()) else None
         found, next_asking = ring(), ring_about_doubts()
-        following = min(filter(None, (found.following, next_asking)), default=None)
+        following = min(filter(None, (more, found.following, next_asking)), default=None)
         visits.done(visiting[agency], following, now=timezone.now())
 
     try:

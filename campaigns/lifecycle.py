@@ -11,6 +11,7 @@
     unknown ─refused_after_all→ failed               the provider never had it, and refuses it: its quota goes back
     scheduled, held ─cancel, cancel_for→ cancelled
     scheduled ─cancel_barred→ cancelled
+    scheduled ─follow_pauses→ scheduled              in the queue or parked, as its campaign runs or is paused
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
@@ -394,6 +395,18 @@ def postpone(account_id: int, campaign_ids: Sequence[int], reason: Reason, *, un
         return int(cursor.rowcount)
 
 
+def follow_pauses(*, now: datetime, at_most: int) -> int:
+    """Park up to so many mails of paused campaigns, and bring back up to so many of campaigns that run; return how many
+    changed.
+
+    What is parked waits as it was, but no claim meets it and nobody is rung for it. What comes back grew no older: it
+    is due now, unless it is later. Campaigns that are being paused or resumed are left for the next time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLLOW_PAUSES, {"now": now, "most": at_most})
+        return int(cursor.rowcount)
+
+
 def look_again(campaign: Campaign, *, now: datetime) -> int:
     """Let what was set aside for the campaign's days and hours be due now; return how much that is."""
     with connection.cursor() as cursor:
@@ -709,8 +722,8 @@ UPDATE campaigns_message SET status = 'cancelled', reason = %(reason)s WHERE id 
 _MOVE = f"""
 WITH chosen AS MATERIALIZED (
     SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
-    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = ANY(%(campaigns)s)
-      AND m.due_at <= %(now)s AND %(to)s <> ALL(m.refused_by)
+    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND NOT m.parked
+      AND m.campaign_id = ANY(%(campaigns)s) AND m.due_at <= %(now)s AND %(to)s <> ALL(m.refused_by)
       AND (e.sender_id IS NULL OR EXISTS (
           SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
           WHERE s.id = e.sender_id AND h.account_id = %(to)s
@@ -726,7 +739,8 @@ UPDATE campaigns_message m SET account_id = %(to)s FROM chosen WHERE m.id = chos
 _POSTPONE = """
 UPDATE campaigns_message SET due_at = %s, reason = %s, refused_by = '{}' WHERE id IN (
     SELECT id FROM campaigns_message
-    WHERE account_id = %s AND status = 'scheduled' AND campaign_id = ANY(%s) AND due_at <= %s FOR UPDATE SKIP LOCKED
+    WHERE account_id = %s AND status = 'scheduled' AND NOT parked AND campaign_id = ANY(%s) AND due_at <= %s
+    FOR UPDATE SKIP LOCKED
 )
 """
 # The column and the address's domain are read as `paced` and `caps` read them.
@@ -735,13 +749,39 @@ UPDATE campaigns_message m
 SET due_at = %(until)s, reason = %(reason)s, priority = CASE WHEN %(ages)s THEN {precedence.AGED} ELSE m.priority END
 WHERE id IN (
     SELECT m.id FROM campaigns_message m JOIN campaigns_contact p ON p.id = m.contact_id
-    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND m.campaign_id = %(campaign)s AND m.due_at <= %(now)s
+    WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND NOT m.parked AND m.campaign_id = %(campaign)s
+      AND m.due_at <= %(now)s
       AND (%(zones)s::text[] IS NULL OR COALESCE(p.attributes->>'timezone', '') = ANY(%(zones)s))
       AND (%(step)s::bigint IS NULL OR m.step_id = %(step)s)
       AND (%(domains)s::text[] IS NULL OR lower(substring(p.email FROM '[^@]*$')) = ANY(%(domains)s))
     FOR UPDATE OF m SKIP LOCKED
 )
 """  # noqa: S608 - of constants
+# The locks keep the campaigns' states until what follows from them is committed. The order is that of the index, and no
+# wish: else the planner hopes to come upon such mails by reading the whole table.
+_FOLLOW_PAUSES = """
+WITH late AS MATERIALIZED (
+    SELECT c.id, c.status = 'paused' AS paused
+    FROM campaigns_campaign c
+    CROSS JOIN LATERAL (
+        SELECT true FROM campaigns_message m
+        WHERE m.campaign_id = c.id AND m.status = 'scheduled' AND m.parked = (c.status <> 'paused')
+        ORDER BY m.account_id LIMIT 1
+    ) one
+    WHERE c.status IN ('running', 'paused')
+    FOR SHARE OF c SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT found.id FROM late CROSS JOIN LATERAL (
+        SELECT m.id FROM campaigns_message m
+        WHERE m.campaign_id = late.id AND m.status = 'scheduled' AND m.parked = NOT late.paused
+        ORDER BY m.account_id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    ) found
+    LIMIT %(most)s
+)
+UPDATE campaigns_message m
+SET parked = NOT m.parked, due_at = CASE WHEN m.parked THEN GREATEST(m.due_at, %(now)s) ELSE m.due_at END
+FROM chosen WHERE m.id = chosen.id
+"""
 _LOOK_AGAIN = """
 UPDATE campaigns_message SET due_at = %s, reason = ''
 WHERE campaign_id = %s AND status = 'scheduled' AND reason = ANY(%s)

@@ -564,6 +564,8 @@ class Message(AgencyRow):
     # A head start in days, see `precedence`.
     priority = models.PositiveSmallIntegerField(db_default=0, default=0)
     due_at = models.DateTimeField(_("due"))
+    # Out of the queue, and otherwise as it was, until its campaign is resumed.
+    parked = models.BooleanField(db_default=False, default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     claim = models.UUIDField(null=True)
@@ -605,16 +607,28 @@ class Message(AgencyRow):
                 name="unsent_has_reason",
             ),
             models.CheckConstraint(condition=Q(priority__lte=precedence.HIGH), name="priority_is_a_head_start"),
+            # What is parked is taken by no worker, so nobody can bring it back while its campaign is resumed.
+            models.CheckConstraint(
+                condition=Q(parked=False) | Q(status__in=["scheduled", "sent", "cancelled"]),
+                name="parked_is_in_no_hands",
+            ),
         ]
         # Each costs every launch and every mail, so each has its readers: the key, evidence and events; the enrollment
         # and step above, that one mail is not queued twice; the contact, its bounces in a row and the search for it.
         indexes = [
             # Claims, and what is due.
-            models.Index("account", "priority", "due_at", "id", condition=Q(status="scheduled"), name="message_queue"),
+            models.Index(
+                "account",
+                "priority",
+                "due_at",
+                "id",
+                condition=Q(status="scheduled", parked=False),
+                name="message_queue",
+            ),
             # What dead workers held.
             models.Index("lease_until", condition=Q(status="claimed"), name="message_leases"),
-            # A campaign in numbers, and whether it is finished.
-            models.Index("campaign", "status", "account", name="message_campaign_status"),
+            # A campaign in numbers, whether it is finished, and what its pause is to put aside or to bring back.
+            models.Index("campaign", "status", "parked", "account", name="message_campaign_status"),
             # Which providers are to be asked.
             models.Index("account", condition=Q(status="unknown"), name="message_doubts"),
         ]

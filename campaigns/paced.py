@@ -147,5 +147,5 @@ _PACED = (
 _ZONES = """
 SELECT DISTINCT COALESCE(p.attributes->>'timezone', '')
 FROM campaigns_message m JOIN campaigns_contact p ON p.id = m.contact_id
-WHERE m.account_id = %s AND m.status = 'scheduled' AND m.campaign_id = %s AND m.due_at <= %s
+WHERE m.account_id = %s AND m.status = 'scheduled' AND NOT m.parked AND m.campaign_id = %s AND m.due_at <= %s
 """

@@ -118,11 +118,17 @@ def test_what_a_worker_gives_back_while_its_campaign_is_cancelled_is_found(alpha
         assert stage.statuses(made) == {"cancelled": 3}
 
 
-def test_a_paused_campaign_that_goes_on_needs_no_asking(alpha: Agency, tick: Tick) -> None:
+def test_a_paused_campaign_is_looked_after_until_it_is_parked_and_from_when_it_goes_on(
+    alpha: Agency, tick: Tick
+) -> None:
     made = queue(alpha)
     with context.entered(alpha):
         control.pause(made)
-    assert tick(MINUTE) == tick(2 * MINUTE) == ["alpha"]
+    assert tick(MINUTE) == ["alpha"]
+    assert tick(2 * MINUTE) == []
+    with context.entered(alpha):
+        control.resume(made, now=NOON + 2 * MINUTE)
+    assert tick(3 * MINUTE) == tick(4 * MINUTE) == ["alpha"]
 
 
 def test_mails_of_every_priority_and_account_are_seen(alpha: Agency, tick: Tick, accounts: dict[str, Account]) -> None:
