@@ -162,7 +162,8 @@ def test_the_audit_finds_nothing_where_nothing_is_lost(alpha: Agency, beta: Agen
         lifecycle.doubt(doubted, "no answer")
     assert findings() == []
     out = StringIO()
-    call_command("audit_ledger", stdout=out)
+    with time_machine.travel(NOON, tick=False):
+        call_command("audit_ledger", stdout=out)
     assert out.getvalue() == "0 findings.\n"
 
 
