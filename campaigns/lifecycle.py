@@ -19,7 +19,7 @@ that was paused for longer than its lease finds its rows taken and can do no har
 Locks are taken in one order: senders, domain days, messages, campaign days, recipient days, the account's ledger,
 sender days, sender hours. What gives mails back takes messages before domain days; that is safe because nobody who
 holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` and `cancel_for`
-wait for messages alone.
+wait for messages alone. Who is at a campaign's state, to change it or to park by it, takes that before messages.
 """
 
 from collections import Counter

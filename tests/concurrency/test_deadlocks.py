@@ -48,6 +48,7 @@ def work(agency: Agency, accounts: list[Account], seed: int, stop: threading.Eve
                 lambda at=now: control.resume(Campaign.objects.order_by("?")[0], now=at),
                 lambda at=now: rng.random() < 0.1 and control.cancel(Campaign.objects.order_by("?")[0], now=at),
                 lambda at=now: control.finish_done(now=at),
+                lambda at=now: control.follow_pauses(now=at),
                 control.cancel_strays,
             ]
             rng.choice(chores)()
