@@ -67,6 +67,7 @@ def measure(group: Group, laid: ground.Ground, repeat: int) -> dict[str, dict[st
                 file=sys.stderr,
                 flush=True,
             )
+    print(f"# {group.benchmark}: {time.monotonic() - began:.0f} s in all", file=sys.stderr, flush=True)
     return {
         key: {
             "median": statistics.median(many),

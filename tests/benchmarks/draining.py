@@ -20,7 +20,7 @@ SENDERS = 1200
 @contextmanager
 def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker and two against the plain loop, 5 kB mails of 1,200 senders of two agencies over three accounts."""
-    mails = 4_000 if ground.quick else 20_000
+    mails = 3_000 if ground.quick else 20_000
     both = scene.agencies()
     with Sink() as sink:
         accounts = scene.smtp_accounts(ACCOUNTS, port=sink.ports["smtp"])

@@ -12,40 +12,26 @@ from tenants.models import Agency
 from tests.benchmarks import scene
 from tests.benchmarks.ground import Ground, counted
 from tests.benchmarks.keys import Values
-from tests.benchmarks.remembering import running
 
 
-@contextmanager
-def queries(ground: Ground) -> Iterator[Callable[[], Values]]:
-    """Statements a second of two clusters and their watchdog while 50 agencies have nothing due."""
-    seconds, beginning = (5, 3) if ground.quick else (65, 10)
+def calls_per_second(ground: Ground) -> float:
+    """Statements a second, once all jobs that wait are done; nothing may be due."""
+    seconds, beginning = (5, 1) if ground.quick else (65, 10)
     if ground.quick:
         ground.say(f"idle_queries_per_s: with --quick over {seconds} s, which the rounds of each minute may miss.")
-    with cloned(50):
-
-        def once() -> Values:
-            with running("--no-web"), _after(beginning), counted(), connection.cursor() as cursor:
-                began = time.monotonic()
-                time.sleep(seconds)
-                took = time.monotonic() - began
-                cursor.execute("SELECT sum(calls) FROM pg_stat_statements")
-                calls = cursor.fetchone()[0]
-                cursor.execute(_MOST)
-                most = "; ".join(f"{count / took:.1f}/s {query}" for query, count in cursor.fetchall())
-                ground.say(f"idle_queries_per_s, the most frequent: {most}")
-            return {"idle_queries_per_s": float(calls) / took}
-
-        yield once
-    scene.clear()
-
-
-@contextmanager
-def _after(seconds: float) -> Iterator[None]:
-    """Let the beginning pass: every job of the schedule runs once at the start, the nightly ones too."""
-    time.sleep(seconds)
     while jobs.waiting():
-        time.sleep(0.5)
-    yield
+        time.sleep(0.2)
+    time.sleep(beginning)
+    with counted(), connection.cursor() as cursor:
+        began = time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - began
+        cursor.execute("SELECT sum(calls) FROM pg_stat_statements")
+        calls = cursor.fetchone()[0]
+        cursor.execute(_MOST)
+        most = "; ".join(f"{count / took:.1f}/s {query}" for query, count in cursor.fetchall())
+        ground.say(f"idle_queries_per_s, the most frequent: {most}")
+    return float(calls) / took
 
 
 @contextmanager

@@ -57,8 +57,11 @@ GROUPS = (
     Group("draining.more_senders", (Key("senders_5000_vs_1200", False, 1.1, 1.0),)),
     Group("killing.in_doubt", (Key("in_doubt_per_kill", False, 25, None),)),
     Group("remembering.worker", (Key("worker_pss_growth", False, 1.10, 1.03),), most=1),
-    Group("remembering.stack", (Key("stack_pss_mb", False, 700, 550),), most=3),
-    Group("idling.queries", (Key("idle_queries_per_s", False, 30, 10),), most=1),
+    Group(
+        "remembering.stack",
+        (Key("stack_pss_mb", False, 700, 550), Key("idle_queries_per_s", False, 30, 10)),
+        most=3,
+    ),
     Group("idling.tick", (Key("tick_500_agencies_ms", False, 150, 50),)),
 )
 

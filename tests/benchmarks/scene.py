@@ -151,6 +151,8 @@ def clear() -> None:
     with connection.cursor() as cursor:
         # With all that leads to them, in every agency.
         cursor.execute("TRUNCATE accounts_account CASCADE")
+        # Jobs of workers that were killed would come back minutes later.
+        cursor.execute("TRUNCATE django_q_ormq")
     for agency in agencies():
         with context.entered(agency), connection.cursor() as cursor:
             cursor.execute(
