@@ -82,12 +82,20 @@ class Sink(Child):
 
 
 class Sender(Child):
-    """A worker or a rival: ready once started."""
+    """A worker or a rival. Several may be started at once: each is waited for when it is first told something."""
 
-    def __init__(self, module: str, *arguments: str | int) -> None:
-        super().__init__(module, *arguments)
-        if self.hear() != "ready":
-            raise RuntimeError(f"{module} did not say that it is ready.")
+    _ready = False
+
+    def tell(self, word: str) -> None:
+        """Give it a line, once it is ready."""
+        self.await_ready()
+        super().tell(word)
+
+    def await_ready(self) -> None:
+        """Return when it has started."""
+        if not self._ready and self.hear() != "ready":
+            raise RuntimeError("A process of the benchmark did not say that it is ready.")
+        self._ready = True
 
     def result(self) -> dict[str, Any]:
         """What it did, once it is done."""

@@ -31,9 +31,10 @@ def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
         rivals = mails // 2
 
         def once() -> Values:
-            loop = _rival("smtp", sink, rivals)
-            one = drained(ground, both, sink, mails, workers=1)
-            two = drained(ground, both, sink, mails, workers=2)
+            with _started("smtp", sink, rivals, both, workers=3) as (rival, first, *others):
+                loop = _rival(rival, sink, rivals)
+                one = drained(ground, both, sink, mails, [first])
+                two = drained(ground, both, sink, mails, others)
             return {
                 "engine_vs_raw_loop": one["rate"] / loop["rate"],
                 "two_workers_vs_one": two["rate"] / one["rate"],
@@ -63,8 +64,9 @@ def slow_http(ground: Ground) -> Iterator[Callable[[], Values]]:
         scene.people(alpha, mails)
 
         def once() -> Values:
-            loop = _rival("http", sink, rivals)
-            one = drained(ground, [alpha], sink, mails, workers=1)
+            with _started("http", sink, rivals, [alpha], workers=1) as (rival, worker):
+                loop = _rival(rival, sink, rivals)
+                one = drained(ground, [alpha], sink, mails, [worker])
             return {
                 "http_50ms_vs_session": one["rate"] / loop["rate"],
                 "one Session, mails/s": loop["rate"],
@@ -85,8 +87,9 @@ def slow_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
         scene.people(alpha, mails)
 
         def once() -> Values:
-            loop = _rival("smtp", sink, rivals)
-            one = drained(ground, [alpha], sink, mails, workers=1)
+            with _started("smtp", sink, rivals, [alpha], workers=1) as (rival, worker):
+                loop = _rival(rival, sink, rivals)
+                one = drained(ground, [alpha], sink, mails, [worker])
             return {
                 "smtp_10ms_vs_one_connection": one["rate"] / loop["rate"],
                 "one connection at 10 ms, mails/s": loop["rate"],
@@ -138,8 +141,9 @@ def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
             scene.people(agency, mails)
 
         def once() -> Values:
-            few = drained(ground, [alpha], sink, mails, workers=1)
-            many = drained(ground, [beta], sink, mails, workers=1)
+            with Sender("worker", *scene.pairs([alpha])) as one, Sender("worker", *scene.pairs([beta])) as other:
+                few = drained(ground, [alpha], sink, mails, [one])
+                many = drained(ground, [beta], sink, mails, [other])
             few_ms, many_ms = (one["worker_ms"] + one["database_ms"] for one in (few, many))
             return {
                 "senders_5000_vs_1200": many_ms / few_ms,
@@ -152,28 +156,33 @@ def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
     scene.clear()
 
 
-def _rival(kind: str, sink: Sink, mails: int) -> Values:
-    with Sender("rival", kind, sink.ports[kind], mails) as rival:
-        loop = together([rival])
+@contextmanager
+def _started(kind: str, sink: Sink, mails: int, which: list[Agency], *, workers: int) -> Iterator[list[Sender]]:
+    """A rival for so many mails, and workers: every other begins with the last account, as jobs of different accounts
+    would. All start at once; idle ones cost the others nothing."""
+    slots = scene.pairs(which)
+    ways = [slots, slots[::-1]]
+    with ExitStack() as stack:
+        rival = stack.enter_context(Sender("rival", kind, sink.ports[kind], mails))
+        yield [rival, *(stack.enter_context(Sender("worker", *ways[number % 2])) for number in range(workers))]
+
+
+def _rival(rival: Sender, sink: Sink, mails: int) -> Values:
+    loop = together([rival])
     _check(sink, mails)
     return {"rate": mails / loop["seconds"], "ms": loop["cpu"] / mails * 1000}
 
 
-def drained(ground: Ground, which: list[Agency], sink: Sink, mails: int, *, workers: int) -> Values:
-    """Queue anew and drain with so many workers: mails a second, and CPU milliseconds a mail of both sides.
-
-    Of two workers one begins with the last account, as two jobs of different accounts would.
-    """
+def drained(ground: Ground, which: list[Agency], sink: Sink, mails: int, workers: list[Sender]) -> Values:
+    """Queue anew and drain with these workers: mails a second, and CPU milliseconds a mail of both sides."""
     queued = scene.queue(*which)
     if queued != mails:
         raise RuntimeError(f"{mails} mails were wanted, {queued} were queued.")
-    slots = scene.pairs(which)
-    ways = [slots, slots[::-1]]
-    with ExitStack() as stack:
-        started = [stack.enter_context(Sender("worker", *ways[number % 2])) for number in range(workers)]
-        before = cpu_seconds([ground.postmaster])
-        done = together(started)
-        database = cpu_seconds([ground.postmaster]) - before
+    for worker in workers:
+        worker.await_ready()
+    before = cpu_seconds([ground.postmaster])
+    done = together(workers)
+    database = cpu_seconds([ground.postmaster]) - before
     _check(sink, mails)
     if (found := scene.statuses(*which)) != {"sent": mails}:
         raise RuntimeError(f"Of {mails} mails these are in each state: {found}.")
