@@ -58,6 +58,7 @@ class Machine:
     bind: str = "127.0.0.1"
     say: Callable[[str], None] = logger.warning
     stop_seconds: float = STOP_SECONDS
+    inbound: bool = False
     children: list[Child] = field(default_factory=list)
     _canary_at: float = 0.0
     _planned_at: float = 0.0
@@ -71,6 +72,8 @@ class Machine:
         if self.web_port is not None:
             arguments = ["web", "--bind", f"{self.bind}:{self.web_port}"]
             self.children.append(Child("web", arguments, {"POLZA_ROLE": "web"}, watched=False))
+        if self.inbound:
+            self.children.append(Child("inbound", ["inbound"], {"POLZA_ROLE": "command"}, watched=False))
         try:
             for child in self.children:
                 self._start(child)

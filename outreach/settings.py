@@ -305,6 +305,7 @@ if sentry_dsn := env.str("SENTRY_DSN", ""):
 BOUNCE_DOMAIN = env.str("BOUNCE_DOMAIN", "").lower()
 # Whose mail `manage.py inbound` takes, where it listens, and how many bytes a mail may have.
 INBOUND_DOMAINS = sorted({*env.list("INBOUND_DOMAINS", default=[]), *filter(None, [BOUNCE_DOMAIN])})
+INBOUND_HOST = env.str("INBOUND_HOST", "127.0.0.1")
 INBOUND_PORT = env.int("INBOUND_PORT", 2525)
 INBOUND_MAX_BYTES = env.int("INBOUND_MAX_BYTES", 30 * 1024 * 1024)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -120,3 +121,30 @@ def test_no_worker_outlives_its_machine(machine: Machine) -> None:
     child.process.wait()
     _gone, alive = psutil.wait_procs(family[1:], timeout=10)
     assert alive == []
+
+
+def test_the_server_for_mail_that_comes_back_runs_with_the_rest_and_is_started_again(
+    committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    ours = {"BOUNCE_DOMAIN": "bounces.example.com", "INBOUND_DOMAINS": "", "INBOUND_PORT": str(port)}
+    for name, value in {**processes.environment(), **ours}.items():
+        monkeypatch.setenv(name, value)
+    with Machine(None, clusters=0, workers=1, stop_seconds=20, inbound=True) as machine:
+        assert watched(machine, lambda: greeting(port).startswith(b"220 bounces.example.com"))
+        child = machine.children[0]
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait()
+        assert greeting(port) == b""
+        assert watched(machine, lambda: greeting(port).startswith(b"220 "))
+
+
+def greeting(port: int) -> bytes:
+    """What a mail server on this port says first; nothing where there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as line:
+            return line.recv(200)
+    except OSError:
+        return b""

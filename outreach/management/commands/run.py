@@ -11,7 +11,7 @@ from tenants import provisioning
 
 
 class Command(BaseCommand):
-    """Web and workers together, for one machine, until SIGTERM or Ctrl-C."""
+    """Web, workers and, where mail comes back to us, its server, for one machine, until SIGTERM or Ctrl-C."""
 
     help = "Bring the database up to date, then run the web server and the workers of this machine."
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--bind", default="127.0.0.1", help="behind a reverse proxy leave it as it is")
         parser.add_argument("--clusters", type=int, default=2, help="of workers; two, so that one may freeze")
         parser.add_argument("--workers", type=int, default=1, help="processes of each cluster")
-        parser.add_argument("--no-web", action="store_true", help="for a host with workers alone")
+        parser.add_argument("--no-web", action="store_true", help="for a host with workers alone; takes no mail either")
 
     def handle(self, **options: Any) -> None:
         checks.refuse()
@@ -33,7 +33,9 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda signum, _frame: ended.append(signum))
         port = None if options["no_web"] else options["port"]
-        with Machine(port, options["clusters"], options["workers"], options["bind"], self._say) as machine:
+        inbound = port is not None and bool(settings.INBOUND_DOMAINS)
+        machine = Machine(port, options["clusters"], options["workers"], options["bind"], self._say, inbound=inbound)
+        with machine:
             if port is not None:
                 self._say(f"Serving {settings.PUBLIC_SCHEME}://{settings.PUBLIC_HOST} on {options['bind']}:{port}.")
             machine.watch(done=lambda: bool(ended))

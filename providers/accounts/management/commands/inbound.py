@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = "Run the mail server for bounces, complaints and replies; workers handle what it stores."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--host", default=settings.INBOUND_HOST)
         parser.add_argument("--port", type=int, default=settings.INBOUND_PORT, help="0 takes a free one")
         parser.add_argument("--lmtp", action="store_true", help="speak LMTP, behind a mail server of yours")
         parser.add_argument("--json-ready", action="store_true")
