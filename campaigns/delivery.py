@@ -54,6 +54,8 @@ MOST_AT_ONCE = 12
 HANDFUL_SECONDS = 0.004
 # A handful that takes longer is cut: whoever opts out meanwhile must not get what is left of it.
 HANDFUL_MOST_SECONDS = 0.5
+# What is claimed and takes no longer is sent when others wait: to give it back and claim it again costs as much.
+LONG_SECONDS = 0.25
 CONNECTIONS = {"smtp": 12}
 CONNECTIONS_OVER_HTTP = 24
 
@@ -117,6 +119,10 @@ class Lines:
         if self.together > 1:
             return 1
         return min(self._most, 2 if self._pace is None else IN_FLIGHT // self.handful)
+
+    def seconds_for(self, mails: int) -> float:
+        """How long so many mails will take, as far as that is known."""
+        return 0.0 if self._pace is None else mails * self._pace / self.count
 
     def send(self, envelopes: Sequence[Envelope], key: str | None) -> "Future[list[Answer]]":
         """Hand over a handful of mails in the background, all in one request of that key or, without, one by one.
@@ -218,15 +224,17 @@ class Delivery:
         self._stopped: list[Claimed] = []
         self._routes: list[Route] | None = None
 
-    def run(self, batch: Batch, more: Callable[[], Batch | None]) -> int:
+    def run(self, batch: Batch, more: Callable[[], Batch | None], over: Callable[[], bool] = lambda: False) -> int:
         """Send what may go, settle outcomes as they come; return how many mails the provider took.
 
         While mails are on the wire, `more` is asked for what follows: an empty batch is "not now", None "no more".
+        Where what has been claimed will take long, `over` is asked whether it should be given back for others' sake.
         """
         total, following = 0, True
         self._take(batch)
         while self._waiting or self._flying:
-            if self._closed or self._clock() >= self._until:
+            slow = self._lines.seconds_for(len(self._waiting)) > LONG_SECONDS
+            if self._closed or self._clock() >= self._until or (slow and over()):
                 lifecycle.release(list(self._waiting))
                 self._waiting.clear()
                 following = False

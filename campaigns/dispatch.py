@@ -273,7 +273,7 @@ def _send_all(
     claims = _Claims(agency, account, clock, until, interrupted)
     while batch := claims.take(patient=True):
         delivery = Delivery(agency, account, lines, clock, until=until)
-        result.sent += delivery.run(batch, claims.take)
+        result.sent += delivery.run(batch, claims.take, claims.over)
         result.moved_to |= delivery.moved_to
     result.out_of_time = claims.out_of_time
 
@@ -350,6 +350,11 @@ class _Claims:
                 return Batch(messages, health.troubled(state))
             if not patient or not paced.set_aside(self._agency, self._account.pk, now=now):
                 return None
+
+    def over(self) -> bool:
+        """Whether this drain ends now for others' sake."""
+        self.out_of_time = self.out_of_time or self._gives_way(self._clock())
+        return self.out_of_time
 
     def _gives_way(self, now: datetime) -> bool:
         """Whether others go first from then on. They wait for one batch of this turn, however long that has to wait."""

@@ -26,25 +26,33 @@ logger = logging.getLogger(__name__)
 
 @job
 def serve() -> None:
-    """Let agencies send whose turn it is, one after another, until the time is over or nobody waits."""
-    until = timezone.now() + timedelta(seconds=settings.DRAIN_SECONDS)
-    while timezone.now() < until:
+    """Let agencies send whose turn it is, one after another, until the time is over or nobody waits.
+
+    Where other jobs wait for workers it goes back to the end of their queue after part of a slice: the minute's work,
+    which finds what others have to send, is one of them.
+    """
+    began = timezone.now()
+    until = began + timedelta(seconds=settings.DRAIN_SECONDS)
+    while (now := timezone.now()) < until and not (now >= began + turns.LEAST and _wanted()):
         turn = turns.take()
         if turn is None:
             return
-        began = timezone.now()
         try:
             with context.entered(Agency.objects.get(pk=turn.agency_id)) as agency:
                 _drain(agency, turn.account_id, until)
         finally:
-            turns.settle(turn, timezone.now() - began)
+            turns.settle(turn, timezone.now() - now)
     if turns.waiting():
         jobs.enqueue(serve)
 
 
+def _wanted() -> bool:
+    return jobs.crowded(serve)
+
+
 def _drain(agency: Agency, account_id: int, until: datetime) -> None:
     """Send what may go now, then ring for what is left elsewhere and wait for the next turn with what is left here."""
-    result = dispatch.drain(account_id, clock=timezone.now, until=until, interrupted=turns.Slice().over)
+    result = dispatch.drain(account_id, clock=timezone.now, until=until, interrupted=turns.Slice(_wanted).over)
     _ring_for(agency, result.moved_to)
     if result.out_of_time:
         # Without a doorbell: the worker goes on, and leaves one behind.

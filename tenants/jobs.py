@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
+from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django_q.brokers.orm import ORM
@@ -35,6 +36,8 @@ _SIDE_DOORS = ("hook", "chain", "sync", "cached", "iter_count")
 _PLANNING = 7_302_199_002
 
 
+# A queue that is longer has been waiting for long enough to be one of other jobs than those that are looked at.
+_LOOKED_AT = 50
 _CHANNEL = "polza_job"
 _TAKE = """
 UPDATE django_q_ormq SET lock = %s
@@ -173,6 +176,18 @@ def waiting() -> int:
     with context.public():
         count: int = OrmQ.objects.count()
         return count
+
+
+def crowded(long: Callable[..., Any]) -> bool:
+    """Whether the queue has other jobs than this one, which goes on for long and should let go of its worker for them.
+
+    One that runs counts as well, but not for longer than a job may.
+    """
+    now = timezone.now()
+    with context.public():
+        gone = now + timedelta(seconds=Conf.RETRY - Conf.TIMEOUT)
+        rows = OrmQ.objects.filter(Q(lock__lt=now) | Q(lock__gt=gone)).order_by("pk")
+        return any(row.name() != _name(long)[-90:] for row in rows[:_LOOKED_AT])
 
 
 def guard_workers() -> None:

@@ -14,7 +14,7 @@ it, served is the one that has had least of this account by its weight, on clock
 shared like the workers are, and what an agency does elsewhere neither wins nor loses it any of that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -25,6 +25,8 @@ from tenants.models import Agency
 
 # After so long a turn ends where others wait, between two batches of mails.
 SLICE = timedelta(seconds=1)
+# And after so long where the worker is wanted for something else.
+LEAST = SLICE / 5
 # Requests a second that any worker is sure to make: an account that allows no more gains nothing by a second one.
 ONE_WORKER = Decimal(100)
 # Any constants: one worker at a time chooses a turn; and the class of the locks that are held while such an account is
@@ -80,17 +82,30 @@ def _open() -> dict[str, Decimal | float]:
 
 
 class Slice:
-    """Tells a worker between two batches whether its turn is over because others wait. Each turn has a batch."""
+    """Tells a worker between two batches whether its turn is over because others wait. Each turn has a batch.
 
-    def __init__(self) -> None:
+    `wanted` says whether the worker itself is, for something else than turns.
+    """
+
+    def __init__(self, wanted: Callable[[], bool] = lambda: False) -> None:
+        self._wanted = wanted
         self._ask_at: datetime | None = None
+        self._look_at: datetime | None = None
 
     def over(self, now: datetime) -> bool:
-        """Whether a slice has passed since the first batch or the last asking, and somebody waits now."""
-        passed = self._ask_at is not None and now >= self._ask_at
-        if passed or self._ask_at is None:
-            self._ask_at = now + SLICE
-        return passed and waiting() > 0
+        """Whether a slice has passed since the first batch or the last asking, and somebody waits now; or a part of a
+        slice, and the worker is wanted."""
+        if self._ask_at is None or self._look_at is None:
+            self._ask_at, self._look_at = now + SLICE, now + LEAST
+            return False
+        if now >= self._look_at:
+            self._look_at = now + LEAST
+            if self._wanted():
+                return True
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + SLICE
+        return waiting() > 0
 
 
 _ASK = """

@@ -55,6 +55,7 @@ GROUPS = (
         (Key("launch_1m_vs_insert_select", False, 6, 3), Key("launch_rss_mb", False, 300, None)),
     ),
     Group("draining.more_senders", (Key("senders_5000_vs_1200", False, 1.1, 1.0),)),
+    Group("fairness.delays", (Key("fairness_p95_growth", False, 1.05, 1.02),), most=1),
     Group("killing.in_doubt", (Key("in_doubt_per_kill", False, 25, None),)),
     Group("remembering.worker", (Key("worker_pss_growth", False, 1.10, 1.03),), most=1),
     Group(

@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from campaigns import dispatch, jobs, launch
+from campaigns.audit import audit_quota
 from campaigns.dispatch import BATCH
 from campaigns.models import Campaign, Message
 from providers.accounts import turns
@@ -212,3 +214,60 @@ def test_workers_share_an_accounts_rate_by_the_weight_of_agencies(
             sent[slug] = Message.objects.filter(status="sent").count()
     assert 30 < sum(sent.values()) < 300, "the rate was never what kept them"
     assert 0.65 < sent["beta"] / sum(sent.values()) < 0.85
+
+
+def test_a_worker_that_other_jobs_wait_for_goes_back_to_the_end_of_their_queue(
+    alpha: Agency,
+    beta: Agency,
+    accounts: dict[str, Account],
+    rung: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue(alpha, 3)
+    queue(beta, 3)
+    rung.clear()
+    monkeypatch.setattr(turns, "LEAST", timedelta())
+    monkeypatch.setattr(jobs.jobs, "crowded", lambda _: len(Turn.objects.all()) < 2)
+    jobs.serve()
+    assert (len(waiting()), rung) == (1, [jobs.serve])
+
+
+def test_only_other_jobs_want_a_worker_back(committed: dict[str, Agency]) -> None:
+    jobs.jobs.enqueue(jobs.serve)
+    assert not jobs.jobs.crowded(jobs.serve)
+    jobs.jobs.enqueue(jobs.tick)
+    assert jobs.jobs.crowded(jobs.serve)
+    # A worker has it; later it must have ended, or its worker has.
+    OrmQ.objects.update(lock=timezone.now() + timedelta(seconds=600))
+    assert jobs.jobs.crowded(jobs.serve)
+    OrmQ.objects.update(lock=timezone.now() + timedelta(seconds=500))
+    assert not jobs.jobs.crowded(jobs.serve)
+
+
+def slowed(alpha: Agency, sandbox: Sandbox) -> Account:
+    """An account at which a mail takes a tenth of a second or more, one after the other."""
+    sandbox.script("smtp=slow:0.05")
+    found = stage.accounts(sandbox)["smtp"]
+    found.options["connections"] = 1
+    found.save(update_fields=["options"])
+    stage.allot(alpha, found, senders=10, per_day=1000)
+    return found
+
+
+def test_at_a_slow_wire_a_turn_ends_within_a_batch_and_gives_the_rest_back(alpha: Agency, rung: list[object]) -> None:
+    with Sandbox() as sandbox:
+        account = slowed(alpha, sandbox)
+        campaign = queue(alpha, 60)
+        with context.entered(alpha):
+            until = timezone.now() + timedelta(seconds=60)
+            over: list[bool] = []
+
+            def interrupted(now: datetime) -> bool:
+                over.append(Message.objects.filter(status="sent").exists())
+                return over[-1]
+
+            done = dispatch.drain(account.pk, clock=timezone.now, until=until, interrupted=interrupted)
+            assert done.out_of_time
+            assert 0 < done.sent < 30
+            assert stage.statuses(campaign) == {"sent": done.sent, "scheduled": 60 - done.sent}
+    assert audit_quota().drifts == []

@@ -12,9 +12,11 @@ from django.db import connection
 from django.utils import timezone
 
 from campaigns import control, jobs, launch, progress
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Message
 from outreach import heartbeat, schedules
 from outreach.cluster import Machine
+from providers.accounts import turns
+from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
 from tenants import context
 from tenants.jobs import enqueue
@@ -148,3 +150,36 @@ def greeting(port: int) -> bytes:
             return line.recv(200)
     except OSError:
         return b""
+
+
+def test_a_mail_waits_for_a_slice_or_two_of_a_neighbour_with_more_than_the_workers_can_send(
+    machine: Machine, committed: dict[str, Agency], sandbox: Sandbox
+) -> None:
+    """Counted in the neighbour's mails, which the wire paces and not the machine: five a second and worker."""
+    sandbox.script("smtp=slow:0.1")
+    near = stage.accounts(sandbox)["smtp"]
+    near.options["connections"] = 1
+    near.save(update_fields=["options"])
+    far = Account.objects.create(
+        name="far", kind="smtp", credentials=near.credentials, options=near.options, traffic_classes=["bulk"]
+    )
+    alpha, beta = committed["alpha"], committed["beta"]
+    stage.allot(alpha, near, far, senders=20, per_day=1000)
+    stage.allot(beta, near, senders=20, per_day=1000)
+
+    def sent(agency: Agency) -> int:
+        with context.entered(agency):
+            return Message.objects.filter(status="sent").count()
+
+    campaign_for(alpha, 1000)
+    with context.entered(alpha):
+        jobs.ring()
+    # One cluster may have fetched all that was rung for, so once more; both workers are busy when no turn waits.
+    for _ in range(4):
+        enqueue(jobs.serve)
+    assert watched(machine, lambda: sent(alpha) >= 20 and turns.waiting() == 0)
+    campaign_for(beta, 1)
+    before = sent(alpha)
+    enqueue(jobs.tick)
+    assert watched(machine, lambda: sent(beta) == 1)
+    assert sent(alpha) - before <= 45

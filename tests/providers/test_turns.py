@@ -153,6 +153,17 @@ def test_a_slice_is_over_only_where_others_wait_and_asks_once_in_a_while(
     assert mine.over(NOON + 2 * turns.SLICE)
 
 
+def test_a_slice_is_over_sooner_where_the_worker_is_wanted(alpha: Agency) -> None:
+    wanted = []
+    mine = turns.Slice(lambda: bool(wanted))
+    assert not mine.over(NOON)
+    wanted.append("the minute's work")
+    assert not mine.over(NOON + turns.LEAST / 2)
+    assert mine.over(NOON + turns.LEAST)
+    wanted.clear()
+    assert not mine.over(NOON + 2 * turns.SLICE)
+
+
 def test_a_weight_is_at_least_one(alpha: Agency) -> None:
     with pytest.raises(IntegrityError, match="agency_has_a_share_of_the_workers"), transaction.atomic():
         Agency.objects.filter(pk=alpha.pk).update(weight=0)
