@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.utils import timezone
 
-from outreach import heartbeat, schedules
+from outreach import embedded, heartbeat, schedules
 from tenants import jobs
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class Machine:
         except Error as error:
             connection.close()
             self.say(f"The database does not answer the watchdog: {type(error).__name__}.")
+            self._revive_database()
 
     def stop(self) -> None:
         """End every child: ask, wait for running jobs to finish, then end what is left, by its process group."""
@@ -139,6 +140,14 @@ class Machine:
                 self.say(f"{child.name} has run no job since {last or 'its start'}: frozen, so it is replaced.")
                 self._kill(child)
                 self._start(child)
+
+    def _revive_database(self) -> None:
+        # PostgreSQL gives up when its log finds no room on the disk even after a crash; nobody else watches ours.
+        if embedded.needed():
+            try:
+                embedded.start(settings.VAR)
+            except embedded.EmbeddedError as error:
+                self.say(str(error))
 
     def _start(self, child: Child) -> None:
         if child.watched:

@@ -29,12 +29,16 @@ def connection_settings(var: Path) -> dict[str, str]:
     return {"HOST": str(place_of(var).sockets), "PORT": PORT, "NAME": DATABASE, "USER": USER}
 
 
+_used: dict[Path, Server] = {}
+
+
 def start(var: Path) -> Server:
     """Run the server of this `var/` until the last process that called this has ended.
 
-    Harmless to call twice. Raises EmbeddedError.
+    Called again, it starts a server anew that has gone, and does nothing to one that runs. Raises EmbeddedError.
     """
-    server = Server(var)
-    atexit.register(server.release)
-    server.start()
-    return server
+    if var not in _used:
+        _used[var] = Server(var)
+        atexit.register(_used[var].release)
+    _used[var].start()
+    return _used[var]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -22,8 +23,12 @@ from tenants import context
 from tenants.jobs import enqueue
 from tenants.models import Agency
 from tests import processes, stage
+from tests.chaos import scene, server
+from tests.chaos.scene import Scene, scaled, shares, wait_for
+from tests.chaos.test_faults import ON_THE_WIRE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(max(180, 2 * scene.PATIENCE))]
+CLUSTERS = 2
 
 
 @pytest.fixture
@@ -33,13 +38,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def machine(committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch, settings: object) -> Iterator[Machine]:
+def machine(committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Two clusters of one worker on the test database, watched closely."""
     for name, value in processes.environment().items():
         monkeypatch.setenv(name, value)
-    settings.CANARY_EVERY_SECONDS = 1  # type: ignore[attr-defined]
-    settings.FROZEN_AFTER_SECONDS = 12  # type: ignore[attr-defined]
-    with Machine(None, clusters=2, workers=1, stop_seconds=20) as running:
+    monkeypatch.setattr(settings, "CANARY_EVERY_SECONDS", 1)
+    monkeypatch.setattr(settings, "FROZEN_AFTER_SECONDS", 12)
+    with Machine(None, clusters=CLUSTERS, workers=1, stop_seconds=20) as running:
         yield running
 
 
@@ -183,3 +188,44 @@ def test_a_mail_waits_for_a_slice_or_two_of_a_neighbour_with_more_than_the_worke
     enqueue(jobs.tick)
     assert watched(machine, lambda: sent(beta) == 1)
     assert sent(alpha) - before <= 45
+
+
+def test_a_database_that_has_gone_is_started_again(
+    committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop("immediate")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    Machine(None, clusters=0, workers=0).look_after()
+    assert server.runs()
+
+
+def test_both_clusters_are_killed_whole_in_mid_send(machine: Machine, two_agencies: Scene) -> None:
+    mails, kills = scaled(300, 5_000), scaled(1, 10)
+    two_agencies.launch(mails)
+    ring(two_agencies)
+
+    def sent(count: int) -> None:
+        wait_for(lambda: two_agencies.statuses()["sent"] >= count, lambda: f"{count} of {mails} were sent")
+
+    for count in shares(mails, kills):
+        sent(count)
+        for child in machine.children:
+            assert child.process is not None
+            os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+        machine.look_after()
+        # As if the leases of the dead had ended, and the minute's work had come.
+        two_agencies.rescue(now=timezone.now() + settings.LEASE)
+        ring(two_agencies)
+    wait_for(
+        lambda: not {"scheduled", "claimed"} & set(two_agencies.statuses()),
+        lambda: f"everything was sent, and is {two_agencies.statuses()}",
+    )
+    assert two_agencies.findings(now=timezone.now(), doubted_most=kills * CLUSTERS * ON_THE_WIRE) == []
+
+
+def ring(found: Scene) -> None:
+    """Let the workers know of the mails of all."""
+    for agency in found.agencies.values():
+        with context.entered(agency):
+            jobs.ring()
