@@ -282,6 +282,8 @@ class Delivery:
         for message in messages:
             try:
                 ready.append(_Flight(message, self._envelopes.of(message)))
+            except rendering.MissingValueError as error:
+                lifecycle.hold(message, Reason.MISSING_VALUE, str(error))
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin(

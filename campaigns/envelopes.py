@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from campaigns import links, rendering, tokens
+from campaigns import links, rendering, spintax, tokens
 from campaigns.lifecycle import Claimed
 from campaigns.models import Step
 from providers.accounts.adapters import mime
@@ -75,6 +75,8 @@ class Envelopes:
             filled[slot] = self._tracking + self._clicks.of_link(key, number)
         if mail.pixel:
             filled[_PIXEL] = f"{self._tracking}{self._opens.of(key)}.gif"
+        if mail.texts.spins:
+            filled[spintax.SEED] = spintax.seed(message.step_id, contact["email"])
         rendered = rendering.render(mail.texts, filled)
         headers = mail.headers
         if "List-Unsubscribe-Post" in headers:
@@ -143,7 +145,8 @@ def _ready(
 ) -> _Mail:
     """Remembered by all that it is made of. The time of the change tells a step from one of its number in another
     life of the database, whose links are not there any more."""
-    subject, html, text = sources
+    made = rendering.sources(*sources)
+    html, text = made.html, made.text
     opens, clicks = track
     headers = {"Feedback-ID": f"c{campaign_id}:{slug}:{traffic_class.replace('_', '-')}:{_FEEDBACK_SENDER}"}
     # A receipt or a password is not a mailing: its reader cannot leave, and mail programs must not offer it.
@@ -163,7 +166,7 @@ def _ready(
         html = _before_end(html, f'<img src="{{{{ {_PIXEL} }}}}" width="1" height="1" alt="" style="border:0">')
     # With room for what was added to texts that were checked before.
     return _Mail(
-        rendering.parse(subject, html, text, 2 * rendering.MAX_SOURCE),
+        rendering.parse_sources(rendering.Sources(made.subject, html, text), 2 * rendering.MAX_SOURCE),
         tuple(slots.items()),
         bool(html and opens),
         headers,

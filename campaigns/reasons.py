@@ -36,6 +36,7 @@ class Reason(models.TextChoices):
     RECIPIENT_REFUSED = "recipient_refused", _("The recipient's address was refused")
     MESSAGE_REFUSED = "message_refused", _("The message was refused")
     NOT_RENDERED = "not_rendered", _("The text could not be made for this contact")
+    MISSING_VALUE = "missing_value", _("The contact has no value that the text needs")
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
     OPTED_OUT = "opted_out", _("The contact opted out")

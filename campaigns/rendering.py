@@ -17,17 +17,23 @@ from inscriptis.html_properties import Display
 from inscriptis.model.config import ParserConfig
 from inscriptis.model.html_element import HtmlElement
 from inscriptis.model.tag import CustomHtmlTagHandlerMapping
-from liquid import Environment, RenderContext, StrictDefaultUndefined
-from liquid.ast import Node
+from liquid import Environment, RenderContext
+from liquid.ast import BlockNode, Node
 from liquid.builtin.expressions.filtered import FilteredExpression
 from liquid.builtin.expressions.path import Path
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError, ResourceLimitError
 from liquid.expression import Expression
+from liquid.parser import get_parser
+from liquid.stream import TokenStream
+from liquid.tag import Tag
 from liquid.template import BoundTemplate
-from liquid.token import Token
+from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG, Token
+from liquid.undefined import UNDEFINED, FalsyStrictUndefined, Undefined, is_undefined
 from markupsafe import escape
+
+from campaigns import spintax
 
 MAX_SOURCE = 256 * 1024
 MAX_OUTPUT = 512 * 1024
@@ -36,7 +42,10 @@ MAX_VALUE = 4096
 MAX_SECONDS = 0.25
 
 # One value a field, so nothing to loop over: without loops the work grows with the text and no faster.
-TAGS = {"assign", "capture", "case", "comment", "#", "echo", "if", "unless", "content", "output", "illegal"}
+TAGS = {
+    *("assign", "capture", "case", "comment", "#", "echo", "if", "unless", "content", "output", "illegal"),
+    spintax.TAG,
+}
 FILTERS = {
     *("abs", "at_least", "at_most", "ceil", "divided_by", "floor", "minus", "modulo", "plus", "round", "times"),
     *("append", "capitalize", "downcase", "prepend", "remove", "remove_first", "remove_last", "upcase"),
@@ -46,8 +55,60 @@ FILTERS = {
 }
 
 
+class NotRenderedError(ValueError):
+    """The text cannot be made; the message names the part and says what is wrong with it."""
+
+
+class MissingValueError(NotRenderedError):
+    """The text shows a field that the contact has no value for, and gives none in its place. `name` is the field's."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(_("missing %(name)s") % {"name": name})
+
+
+class _Nothing(str):
+    """What a missing value is compared as: untrue like what is not defined, and equal to an empty text and to nil."""
+
+    __slots__ = ()
+    __class__ = property(lambda self: Undefined)
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or other == ""
+
+    __hash__ = str.__hash__
+
+
+class _Missing:
+    """A field without a value: it may be asked about and have a default, but not be shown."""
+
+    __slots__ = ("name",)
+    force_liquid_default = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __liquid__(self) -> object:
+        return _NOTHING
+
+    def __str__(self) -> str:
+        raise MissingValueError(self.name)
+
+    __html__ = __len__ = __iter__ = __int__ = __float__ = __str__
+
+
+class _Undefined(FalsyStrictUndefined):
+    """Something of a field that it has not, such as `city.mayor`."""
+
+    __slots__ = ()
+    force_liquid_default = True
+
+
+_NOTHING = _Nothing()
+
+
 class _Context(RenderContext):
-    """Measures what a filter takes and makes, and the time of the whole."""
+    """Measures what a filter takes and makes, and the time of the whole. A field that is blank is a missing one."""
 
     __slots__ = ("_until",)
 
@@ -55,6 +116,14 @@ class _Context(RenderContext):
         super().__init__(*args, **kwargs)
         # Of this thread alone: a worker that was stopped for a while refuses no text for it.
         self._until = time.thread_time() + MAX_SECONDS
+
+    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
+        found = super().get(path, token=token, default=default)
+        if len(path) == 1 and (found is None or is_undefined(found) or _is_blank(found)):
+            name = path[0]
+            if isinstance(name, str) and name not in self.locals:
+                return _Missing(name)
+        return found
 
     def filter(self, name: str, token: Token | None) -> Callable[..., object]:
         found = super().filter(name, token)
@@ -70,6 +139,11 @@ class _Context(RenderContext):
             raise ResourceLimitError(f"“{name}” is for texts of at most {MAX_VALUE} characters", token=token)
 
         return measured
+
+
+def _is_blank(value: object) -> bool:
+    # Of this very type: what the engine puts in may be empty.
+    return type(value) is str and (not value or value.isspace())
 
 
 def _size(value: Any) -> int:
@@ -97,6 +171,7 @@ class _Texts(Environment):
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
+        self.add_tag(_SpinTag)
         self.tags = {name: tag for name, tag in self.tags.items() if name in TAGS}
         self.filters = {name: function for name, function in self.filters.items() if name in FILTERS}
 
@@ -112,24 +187,70 @@ class _Field(OutputNode):
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         value = context.globals.get(self.name)
-        if type(value) is str and value and self.name not in context.locals:
+        if type(value) is str and value and not value.isspace() and self.name not in context.locals:
             return buffer.write(escape(value) if context.autoescape else value)
         return super().render_to_output(context, buffer)
 
 
-_html = _Texts(autoescape=True, undefined=StrictDefaultUndefined)
-_plain = _Texts(autoescape=False, undefined=StrictDefaultUndefined)
+class _Spin(Node):
+    """A group of spintax: shows the one of its options that the mail's seed chooses, or all where there is no seed."""
+
+    __slots__ = ("number", "options")
+
+    def __init__(self, token: Token, number: int, options: list[BlockNode]) -> None:
+        super().__init__(token)
+        self.number, self.options = number, options
+        self.blank = False
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        seed = context.globals.get(spintax.SEED)
+        if seed is None:
+            return sum(option.render(context, buffer) for option in self.options)
+        chosen = spintax.chosen(seed, self.number, len(self.options))  # type: ignore[arg-type]
+        return self.options[chosen].render(context, buffer)
+
+    def children(self, static_context: RenderContext, *, include_partials: bool = True) -> list[Node]:
+        return list(self.options)
+
+
+class _SpinTag(Tag):
+    """What `spintax.to_liquid` writes."""
+
+    name = spintax.TAG
+    end = spintax.END
+
+    def parse(self, stream: TokenStream) -> Node:
+        token = stream.eat(TOKEN_TAG)
+        number = int(stream.eat(TOKEN_EXPRESSION).value)
+        options = []
+        while True:
+            block = get_parser(self.env).parse_block(stream, frozenset((spintax.OR, spintax.END)))
+            block.nodes[:] = map(_quick, block.nodes)
+            # An option of spaces is one, not the white space inside a condition.
+            block.blank = False
+            options.append(block)
+            if stream.current.is_tag(spintax.END):
+                return _Spin(token, number, options)
+            stream.expect(TOKEN_TAG, value=spintax.OR)
+            next(stream)
+
+
+_html = _Texts(autoescape=True, undefined=_Undefined)
+_plain = _Texts(autoescape=False, undefined=_Undefined)
 _spaces = re.compile(r"[\r\n\t ]+")
 # What the lexer of Liquid needs more than linear time for.
-_raw = re.compile(r"\{%-?\s*(raw|doc)\b")
+_raw = re.compile(r"\{%-?\s*(raw|doc|(?:end)?polza_\w+)\b")
 _long_gap = re.compile(r"\s{200,}")
 _liquid = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _stand_in = re.compile("\ue000(\\d+)\ue001")
 _comment = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+# Where braces are never groups of spintax.
+_no_spintax = re.compile(r"<!--.*?(?:-->|\Z)|<style[\s>].*?(?:</style|\Z)", re.DOTALL | re.IGNORECASE)
 
 Part = str | Promise
 # Put into words only where something is wrong with them.
 SUBJECT, PLAIN_TEXT = gettext_lazy("subject"), gettext_lazy("plain text")
+_FIRST_OF_SUBJECT = 1_000_000
 
 FIELDS = ("email", "first_name", "last_name", "company")
 # What the engine puts in: the reader's way out, and slots for a mail's own addresses.
@@ -137,17 +258,14 @@ UNSUBSCRIBE = "unsubscribe_url"
 OURS = re.compile(rf"{UNSUBSCRIBE}|polza_\w+")
 
 
-class NotRenderedError(ValueError):
-    """The text cannot be made; the message names the part and says what is wrong with it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A step's three templates, parsed. `html` is None for a plain mail."""
+    """A step's three templates, parsed. `html` is None for a plain mail; `spins` is whether a mail chooses anything."""
 
     subject: BoundTemplate
     text: BoundTemplate
     html: BoundTemplate | None
+    spins: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +277,48 @@ class Rendered:
     html: str | None
 
 
-@lru_cache(maxsize=64)
-def parse(subject: str, html: str, text: str, limit: int = MAX_SOURCE) -> Texts:
-    """Parse a step's texts; a missing plain text is made from the HTML, tags of Liquid and all, once and not per mail.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """A step's texts as Liquid alone: their spintax has become tags that only the engine writes."""
 
-    Raises NotRenderedError that names the part and the line. `limit` is in characters.
-    """
+    subject: str
+    html: str
+    text: str
+
+
+@lru_cache(maxsize=64)
+def parse(subject: str, html: str, text: str) -> Texts:
+    """Parse a step's texts as they were written. Raises NotRenderedError that names the part and the line."""
+    return parse_sources(sources(subject, html, text))
+
+
+def sources(subject: str, html: str, text: str) -> Sources:
+    """A step's texts made ready to be parsed. Raises NotRenderedError that names the part."""
     for part, source in ((SUBJECT, subject), ("HTML", html), (PLAIN_TEXT, text)):
-        if len(source) > limit:
-            words = _("The %(part)s is longer than %(limit)d kB.")
-            raise NotRenderedError(words % {"part": part, "limit": limit // 1024})
+        if len(source) > MAX_SOURCE:
+            raise _too_long(part, MAX_SOURCE)
+    return Sources(
+        _spun(subject, SUBJECT, first=_FIRST_OF_SUBJECT),
+        _spun(html, "HTML"),
+        # Where both are written, groups of the same place have the same option.
+        _spun(text, PLAIN_TEXT),
+    )
+
+
+def parse_sources(made: Sources, limit: int = MAX_SOURCE) -> Texts:
+    """Parse texts that were made ready; a missing plain text is made from the HTML, tags of Liquid and all, once and
+    not per mail. Raises NotRenderedError. `limit` is in characters, and twice that for what was made of them.
+    """
+    for part, source in ((SUBJECT, made.subject), ("HTML", made.html), (PLAIN_TEXT, made.text)):
+        if len(source) > 2 * limit:
+            raise _too_long(part, limit)
     # The HTML before what is made from it: a fault is named where it was written.
-    parsed = _parse(_html, html, "HTML") if html else None
+    parsed = _parse(_html, made.html, "HTML") if made.html else None
     return Texts(
-        _parse(_plain, subject, SUBJECT),
-        _parse(_plain, text or text_of(html), PLAIN_TEXT),
+        _parse(_plain, made.subject, SUBJECT),
+        _parse(_plain, made.text or text_of(made.html), PLAIN_TEXT),
         parsed,
+        any(spintax.TAG in source for source in (made.subject, made.html, made.text)),
     )
 
 
@@ -199,7 +343,9 @@ def variables(texts: Texts) -> set[str]:
 
 
 def render(texts: Texts, contact: Mapping[str, Any]) -> Rendered:
-    """Fill in a contact's fields. Raises NotRenderedError for a missing one or a text over its limits."""
+    """Fill in a contact's fields, and choose by the seed in their midst. Raises MissingValueError for a missing one,
+    NotRenderedError for a text over its limits.
+    """
     subject = _spaces.sub(" ", _fill(texts.subject, contact, SUBJECT)).strip()
     html = _fill(texts.html, contact, "HTML") if texts.html is not None else None
     text = _fill(texts.text, contact, PLAIN_TEXT)
@@ -216,6 +362,7 @@ def fields(email: str, first_name: str, last_name: str, company: str, attributes
 
 def fill_in(source: str, contact: Mapping[str, Any]) -> str:
     """A short plain text with a contact's fields in it. Raises NotRenderedError."""
+    _check_tags(source, PLAIN_TEXT)
     return _fill(_parse(_plain, source, PLAIN_TEXT), contact, PLAIN_TEXT)
 
 
@@ -229,13 +376,7 @@ def text_of(html: str) -> str:
 
 def set_liquid_aside(source: str) -> tuple[str, list[str]]:
     """The text with a stand-in for each piece of Liquid, and the pieces."""
-    pieces: list[str] = []
-
-    def set_aside(match: re.Match[str]) -> str:
-        pieces.append(match[0])
-        return f"\ue000{len(pieces) - 1}\ue001"
-
-    return _liquid.sub(set_aside, source.replace("\ue000", "\ufffd")), pieces
+    return _set_aside(source.replace("\ue000", "\ufffd"), _liquid)
 
 
 def set_aside_in(text: str) -> list[int]:
@@ -246,6 +387,16 @@ def set_aside_in(text: str) -> list[int]:
 def put_liquid_back(text: str, pieces: list[str]) -> str:
     """The text with its pieces of Liquid in their places again."""
     return _stand_in.sub(lambda match: pieces[int(match[1])], text)
+
+
+def _set_aside(source: str, what: re.Pattern[str], first: int = 0) -> tuple[str, list[str]]:
+    pieces: list[str] = []
+
+    def set_aside(match: re.Match[str]) -> str:
+        pieces.append(match[0])
+        return f"\ue000{first + len(pieces) - 1}\ue001"
+
+    return what.sub(set_aside, source), pieces
 
 
 def _hidden_only(style: str, element: HtmlElement) -> None:
@@ -273,13 +424,38 @@ def _flow() -> ParserConfig:
 _flowing = _flow()
 
 
-def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
-    if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
-        raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
+def _too_long(part: Part, limit: int) -> NotRenderedError:
+    words = _("The %(part)s is longer than %(limit)d kB.")
+    return NotRenderedError(words % {"part": part, "limit": limit // 1024})
+
+
+def _check_tags(source: str, part: Part) -> None:
     if found := _raw.search(source):
         raise NotRenderedError(
             _("The %(part)s uses “%(tag)s”, which is not offered.") % {"part": part, "tag": found[1]}
         )
+
+
+def _spun(source: str, part: Part, first: int = 0) -> str:
+    """The text with tags in the place of its spintax."""
+    _check_tags(source, part)
+    if "|" not in source and "\\" not in source:
+        return source
+    aside, pieces = set_liquid_aside(source)
+    if part == "HTML":
+        # After the Liquid, which styles and comments may hold.
+        aside, whole = _set_aside(aside, _no_spintax, len(pieces))
+        pieces += whole
+    try:
+        spun = spintax.to_liquid(aside, first)
+    except spintax.SpintaxError as error:
+        raise NotRenderedError(_("The %(part)s is not valid: %(why)s") % {"part": part, "why": error}) from None
+    return put_liquid_back(put_liquid_back(spun, pieces), pieces)
+
+
+def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
+    if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
+        raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
     if _long_gap.search(source):
         raise NotRenderedError(_("The %(part)s has 200 spaces or empty lines in a row: shorten them.") % {"part": part})
     try:
@@ -332,6 +508,8 @@ def _pieces(template: BoundTemplate) -> Iterator[Node | Expression]:
 def _fill(template: BoundTemplate, contact: Mapping[str, Any], part: Part) -> str:
     try:
         return template.render(contact)
+    except MissingValueError:
+        raise
     # A filter may raise anything for a value it was not made for; the text is to blame, and must not end a worker.
     except Exception as error:
         raise NotRenderedError(

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
-from campaigns import audit, control, delivery, dispatch, jobs, launch, lifecycle, progress
+from campaigns import audit, control, delivery, dispatch, envelopes, jobs, launch, lifecycle, progress
 from campaigns.due import Due
+from campaigns.envelopes import Envelopes
 from campaigns.models import Campaign, Contact, Enrollment, Message
 from campaigns.reasons import Reason
 from providers.accounts import health
@@ -169,6 +170,48 @@ def test_one_bad_text_or_contact_holds_its_own_mail_alone(
         launch_again.steps.update(html="{% for x in y %}{% endfor %}")
         drain(accounts["smtp"])
         assert stage.statuses(launch_again) == {"held": 2}
+
+
+def test_a_contact_without_a_value_that_the_text_needs_is_held_for_it(
+    alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox
+) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("c", 4)
+        first, second, third, _fourth = Contact.objects.order_by("pk")
+        Contact.objects.exclude(pk__in=[first.pk, second.pk]).update(company="Acme")
+        Contact.objects.filter(pk=second.pk).update(company="  ")
+        Contact.objects.filter(pk=third.pk).update(attributes={"city": None})
+        campaign = stage.campaign(
+            people, html="<p>{{ company }} in {{ city | default: 'town' }}</p>", traffic_class="bulk"
+        )
+        launch.launch(campaign, now=NOON)
+        drain(accounts["smtp"])
+        held = Message.objects.filter(status="held").order_by("contact")
+        assert list(held.values_list("contact", "reason", "detail")) == [
+            (one.pk, Reason.MISSING_VALUE, "missing company") for one in (first, second)
+        ]
+        assert stage.statuses(campaign) == {"sent": 2, "held": 2}
+    assert sandbox.snapshot()["distinct_recipients"] == 2
+
+
+def test_a_mail_that_is_tried_again_chooses_as_before_and_others_choose_anew(
+    alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox
+) -> None:
+    with context.entered(alpha):
+        campaign = stage.campaign(
+            stage.contact_list("c", 20), html="<p>" + "{a|b|c|d}" * 30 + "</p>", traffic_class="bulk"
+        )
+        launch.launch(campaign, now=NOON)
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=accounts["smtp"])
+        batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=20)
+        made, again = Envelopes(alpha), Envelopes(alpha)
+        made.prepare(batch)
+        bodies = [made.of(message) for message in batch]
+        envelopes._ready.cache_clear()
+        again.prepare(batch)
+        assert [again.of(message) for message in batch] == bodies
+        assert len({one.text.splitlines()[0] for one in bodies}) == 20
+        lifecycle.release(batch)
 
 
 @pytest.mark.parametrize(("name", "traffic_class"), [("smtp", "bulk"), ("sendgrid", "newsletters")])

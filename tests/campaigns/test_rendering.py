@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaigns import rendering
-from campaigns.rendering import NotRenderedError, Rendered
+from campaigns.rendering import MissingValueError, NotRenderedError, Rendered
 from providers.accounts.envelope import Envelope
 
 # Of CPU, of which a busy machine takes twice as many for the same; without their guards the bombs take minutes.
 SECONDS = 2.0
-MEGABYTES = 50
+MEGABYTES = 64
 
 LONG = "{% capture a %}" + "x" * 4000 + "{% endcapture %}"
 BOMBS = {
@@ -119,10 +119,30 @@ def test_a_filter_of_a_fault_is_named_before_anything_is_sent() -> None:
         rendering.parse("Hello", "", "{% if company == 'X' %}{{ first_name | shout }}{% endif %}")
 
 
-def test_a_variable_that_the_contact_lacks_is_named() -> None:
-    with pytest.raises(NotRenderedError, match="HTML cannot be filled in: 'city' is undefined"):
-        made(html="<p>{{ city }}</p>", text="x")
-    assert made(text="{{ city | default: 'there' }}").text == "there"
+@pytest.mark.parametrize("contact", [{}, {"city": ""}, {"city": " \n"}, {"city": None}])
+@pytest.mark.parametrize(
+    "wanted", ["{{ city }}", "{{ city | upcase }}", "{{ city | append: '!' }}", "{{ city | strip }}"]
+)
+def test_a_variable_that_the_contact_lacks_is_named(contact: dict[str, Any], wanted: str) -> None:
+    for part in ("html", "text", "subject"):
+        with pytest.raises(MissingValueError, match=r"^missing city$") as caught:
+            made(**{"html": "<p>x</p>", "text": "x", "subject": "s", part: f"<p>{wanted}</p>"}, **contact)
+        assert caught.value.name == "city"
+    assert made(text="{{ city | default: 'there' }}", **contact).text == "there"
+
+
+@pytest.mark.parametrize("contact", [{}, {"city": ""}, {"city": " \n"}, {"city": None}])
+@pytest.mark.parametrize(
+    "condition", ["city", "city == 'Riga'", "city != blank", "city != ''", "city != nil", "city and true"]
+)
+def test_a_blank_value_is_none_in_a_condition(contact: dict[str, Any], condition: str) -> None:
+    text = "{% if " + condition + " %}in {{ city }}{% else %}nowhere{% endif %}"
+    assert made(text=text, **contact).text == "nowhere"
+    assert made(text=text, city="Riga").text == "in Riga"
+
+
+def test_what_a_text_computes_for_itself_may_be_empty() -> None:
+    assert made(text="{% assign x = '' %}{% capture y %}{% endcapture %}[{{ x }}{{ y }}]").text == "[]"
 
 
 def test_the_names_of_all_variables_are_found() -> None:
