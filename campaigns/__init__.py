@@ -8,7 +8,11 @@ simulation   pure: how a queue will empty on a virtual clock
 forecast     the queue and the ledgers of now in that clock; what was foreseen at launch, and what came of it
 launch       a draft becomes a running campaign                      → enrollments, messages (the queue)
 precedence   pure: whose turn it is in a queue, by class, step and age
-pace         pure: when a schedule is open
+pace         pure: when a schedule is open, and how long a delay is
+sequence     pure: what comes next for a contact, and when
+threads      pure: which thread a mail goes on with
+advance      what follows for those who have had a step               → messages
+stops        what ends a sequence for a contact, and for whom else    → cancelled messages
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day
 due          where mails are due now, and when the next are

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from campaigns import lifecycle
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, Enrollment, Message
 from campaigns.reasons import PauseReason
 from tenants import visits
 
@@ -64,11 +64,12 @@ def cancel(campaign: Campaign, *, now: datetime) -> bool:
 
 
 def finish_done(*, now: datetime) -> int:
-    """Mark running campaigns with nothing left to send as finished; return how many."""
+    """Mark running campaigns with nothing left to send, now or later, as finished; return how many."""
     open_messages = Message.objects.filter(
         campaign=OuterRef("pk"), status__in=[Message.Status.SCHEDULED, Message.Status.CLAIMED]
     )
-    return Campaign.objects.filter(~Exists(open_messages), status=Status.RUNNING).update(
+    to_follow = Enrollment.objects.filter(campaign=OuterRef("pk"), look_at__isnull=False)
+    return Campaign.objects.filter(~Exists(open_messages), ~Exists(to_follow), status=Status.RUNNING).update(
         status=Status.FINISHED, finished_at=now
     )
 

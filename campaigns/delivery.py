@@ -220,7 +220,7 @@ class Delivery:
         self._envelopes = Envelopes(agency)
         self._waiting: deque[Claimed] = deque()
         self._flying: dict[Future[list[Answer]], list[_Flight]] = {}
-        self._sent: list[Claimed] = []
+        self._sent = 0
         self._stopped: list[Claimed] = []
         self._routes: list[Route] | None = None
 
@@ -271,10 +271,9 @@ class Delivery:
 
     def _finish(self) -> int:
         """What one batch needs once when it is through; return how many mails were taken since the last time."""
-        count = len(self._sent)
+        count = self._sent
         lifecycle.stop(self._stopped)
-        lifecycle.keep_sender(self._sent)
-        self._sent, self._stopped = [], []
+        self._sent, self._stopped = 0, []
         return count
 
     def _launch(self, messages: Sequence[Claimed]) -> None:
@@ -332,7 +331,7 @@ class Delivery:
         answered.sort(key=lambda one: one[0])
         taken = [(at, flight.message, found) for at, flight, found in answered if not isinstance(found, DeliveryError)]
         lifecycle.sent([(message, provider_id) for _, message, provider_id in taken], now=now)
-        self._sent += [message for _, message, _ in taken]
+        self._sent += len(taken)
         last_taken = taken[-1][0] if taken else 0.0
         # Refusals count in a row: one that a mail was taken after is over already.
         failed += [(at, [flight], found) for at, flight, found in answered if isinstance(found, DeliveryError)]

@@ -318,6 +318,8 @@ def _doubted(row: tuple[Any, ...], account_id: int, campaign: Campaign) -> _Doub
         gap=gaps.gap(row[1], campaign.traffic_class, campaign.gap_seconds, campaign.gap_jitter_seconds),
         claim=row[8],
         together=row[9],
+        # Perhaps: what went before is looked for.
+        in_thread=True,
     )
     return _Doubted(message, campaign, row[10], row[11], row[12], row[13])
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,7 +17,8 @@ from django.utils.translation import gettext as _
 
 from campaigns import links, rendering, spintax, tokens
 from campaigns.lifecycle import Claimed
-from campaigns.models import Step
+from campaigns.models import Message, Step
+from campaigns.threads import Sent, Thread, thread
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import TrafficClass
@@ -24,6 +26,7 @@ from providers.senders.inbound import tokens as returns
 from tenants.models import Agency
 
 OPT_OUT_PATH, TRACKING_PATH = "u/", "t/"
+NO_THREAD = Thread(0)
 _PIXEL = "polza_pixel"
 _FOOT = (
     '<p style="margin:32px 0 0;font:12px/1.5 Arial,Helvetica,sans-serif;color:#6b7280">{words} '
@@ -54,11 +57,19 @@ class Envelopes:
         self._return_keys = tokens.envelope_keys()
         self._host = own.partition("://")[2].partition("/")[0].partition(":")[0]
         self._mails: dict[int, _Mail | str] = {}
+        self._threads: dict[int, Thread] = {}
 
     def prepare(self, batch: Sequence[Claimed]) -> None:
         """Make the steps of a batch ready, as they are now."""
-        steps = Step.objects.filter(pk__in={message.step_id for message in batch}).select_related("campaign")
-        self._mails |= {step.pk: _made(step, self._agency, self._host) for step in steps}
+        before = _mails_before([message for message in batch if message.in_thread])
+        wanted = {message.step_id for message in batch} | {mail.step_id for sent in before.values() for mail in sent}
+        steps = {step.pk: step for step in Step.objects.filter(pk__in=wanted).select_related("campaign")}
+        self._mails |= {pk: _made(step, self._agency, self._host) for pk, step in steps.items()}
+        self._threads |= {
+            message.id: thread(before[message.id], message.step_id, steps[message.step_id].subject)
+            for message in batch
+            if message.id in before
+        }
 
     def of(self, message: Claimed) -> Envelope:
         """The envelope of one message: the same message, texts and sender make the same one, whenever.
@@ -77,8 +88,13 @@ class Envelopes:
             filled[_PIXEL] = f"{self._tracking}{self._opens.of(key)}.gif"
         if mail.texts.spins:
             filled[spintax.SEED] = spintax.seed(message.step_id, contact["email"])
-        rendered = rendering.render(mail.texts, filled)
-        headers = mail.headers
+        begun = self._threads.get(message.id, NO_THREAD)
+        if begun.references:
+            subject = begun.as_reply(self._subject_of(begun.step_id, filled))
+            rendered = rendering.render(mail.texts, filled, subject)
+        else:
+            rendered = rendering.render(mail.texts, filled)
+        headers = {**mail.headers, **begun.headers}
         if "List-Unsubscribe-Post" in headers:
             mailto = _mailto(message.sender_address)
             headers = {
@@ -96,16 +112,43 @@ class Envelopes:
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
-            message_id=f"<{message.key}@{mime.ascii_domain(message.sender_address.rpartition('@')[2])}>",
+            message_id=message_id(message.key, message.sender_address),
             headers=headers,
             metadata={"agency": self._agency.schema_name, "message": str(message.key)},
             envelope_sender=self._return_path(message.key),
         )
 
+    def _subject_of(self, step_id: int, filled: dict[str, Any]) -> str:
+        """The subject as the mail of that step has it for the same contact."""
+        mail = self._mails[step_id]
+        if isinstance(mail, str):
+            raise rendering.NotRenderedError(mail)
+        return rendering.subject(mail.texts, {**filled, spintax.SEED: spintax.seed(step_id, filled["email"])})
+
     def _return_path(self, key: UUID) -> str | None:
         if not settings.BOUNCE_DOMAIN:
             return None
         return f"{returns.make(self._agency.pk, key, keys=self._return_keys)}@{settings.BOUNCE_DOMAIN}"
+
+
+def message_id(key: UUID, sender_address: str) -> str:
+    """What a mail is called to the outside world: on the domain of its sender, and the same whenever it is asked."""
+    return f"<{key}@{mime.ascii_domain(sender_address.rpartition('@')[2])}>"
+
+
+def _mails_before(batch: Sequence[Claimed]) -> dict[int, list[Sent]]:
+    """The mails that went to the contacts of these messages before, by message."""
+    if not batch:
+        return {}
+    by_enrollment: dict[int, list[Sent]] = {}
+    sent = Message.objects.filter(
+        enrollment__in=[message.enrollment_id for message in batch], status=Message.Status.SENT
+    ).order_by("sent_at", "pk")
+    for enrollment_id, key, step_id, subject, address in sent.values_list(
+        "enrollment", "key", "step", "step__subject", "sender__address"
+    ):
+        by_enrollment.setdefault(enrollment_id, []).append(Sent(message_id(key, address), step_id, subject))
+    return {message.id: by_enrollment.get(message.enrollment_id, []) for message in batch}
 
 
 def _made(step: Step, agency: Agency, host: str) -> _Mail | str:

@@ -6,10 +6,11 @@ record ─► store     each event once; `keep` does only this, in one statement
        ─► readers   opens and clicks by people, by machines, and unclear ones
        ─► proved    what was in doubt was sent
        ─► suppress  whose address is dead, who complained or opted out
+       ─► stop      sequences that a fact ends, and what waits of them
        ─► count     in the rows that counted the mail when it was sent; their locks last, for claims wait for them
 
-All of a batch goes in a handful of statements, and none of them touches the queue. Locks are taken in the order of
-`lifecycle`: facts, messages, domain days, the accounts' ledger, sender days.
+All of a batch goes in a handful of statements, and only what ends a sequence touches the queue. Locks are taken in the
+order of `lifecycle`: facts, messages, enrollments, domain days, the accounts' ledger, sender days.
 """
 
 import logging
@@ -21,8 +22,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import lifecycle, optout, verdicts
+from campaigns import lifecycle, optout, stops, verdicts
 from campaigns.models import Message, Suppression
+from campaigns.reasons import Reason
 from providers.accounts import hearing, silence, webhooks
 from providers.accounts import ledger as accounts
 from providers.accounts.events import FACTS, NOTHING, BounceClass, EventType, Heard, Outcome, Reader
@@ -217,6 +219,7 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
     _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
     _suppress(mails, new, now)
+    stops.stop(_endings(mails, new), now=now)
     _count(mails, new)
     _note_delays(mails, now)
     return unknown
@@ -288,6 +291,18 @@ def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]], now: datetime
         ],
         ignore_conflicts=True,
     )
+
+
+def _endings(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> list[tuple[int, Reason]]:
+    """What in these mails may end a sequence. A click does where a person reached the goal with it."""
+    found = [
+        (mail.id, stops.REASONS[FACTS[fact]])
+        for mail in mails
+        for fact in new.get(mail.id, ())
+        if fact != _CLICKED and FACTS[fact] in stops.REASONS
+    ]
+    clicked = [mail.id for mail in mails if mail.times[_CLICKED]]
+    return found + [(one, Reason.GOAL_REACHED) for one in (stops.goals(clicked) if clicked else ())]
 
 
 def _came_back_in_a_row(contact_ids: Iterable[int]) -> dict[int, int]:

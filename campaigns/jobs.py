@@ -9,7 +9,7 @@ from django.conf import settings
 from django.dispatch import receiver
 from django.utils import timezone
 
-from campaigns import control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle, returned
+from campaigns import advance, control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle, returned
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
@@ -74,10 +74,11 @@ def tick() -> None:
         lifecycle.rescue(now=timezone.now())
         feedback.look_again(now=timezone.now())
         control.cancel_strays()
+        next_look = advance.advance(now=timezone.now())
         control.finish_done(now=timezone.now())
         more = timezone.now() if control.follow_pauses(now=timezone.now()) else None
         found, next_asking = ring(), ring_about_doubts()
-        following = min(filter(None, (more, found.following, next_asking)), default=None)
+        following = min(filter(None, (more, found.following, next_asking, next_look)), default=None)
         visits.done(visiting[agency], following, now=timezone.now())
 
     try:

@@ -40,7 +40,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         )
         if not started:
             raise LaunchRefusedError([_("Only a draft can be launched; this campaign is not one (any more).")])
-        steps = list(campaign.steps.all())
+        steps = list(campaign.steps.filter(position__isnull=False))
         if problems := [*check_texts(campaign, steps), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
         total = _enroll(campaign)
@@ -76,7 +76,8 @@ def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
                     % {"step": step.position, "unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
                 )
                 continue
-            rendering.render(texts, dict.fromkeys(known, "x"))
+            follows = step.position != 1 and not step.subject
+            rendering.render(texts, dict.fromkeys(known, "x"), "x" if follows else "")
         except rendering.NotRenderedError as error:
             problems.append(_("Step %(step)d: %(why)s") % {"step": step.position, "why": error})
     return problems

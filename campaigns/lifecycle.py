@@ -12,18 +12,22 @@
     scheduled, held ─cancel, cancel_for→ cancelled
     scheduled ─cancel_barred→ cancelled
     scheduled ─follow_pauses→ scheduled              in the queue or parked, as its campaign runs or is paused
+    scheduled, held ─cancel_ended→ cancelled         its contact hears no more from the campaign
+    scheduled ─withdraw→ cancelled ─follow_up→ scheduled     the sequence was changed, and changed again
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
 that was paused for longer than its lease finds its rows taken and can do no harm.
 
-Locks are taken in one order: senders, domain days, messages, campaign days, recipient days, the account's ledger,
-sender days, sender hours. What gives mails back takes messages before domain days; that is safe because nobody who
-holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` and `cancel_for`
-wait for messages alone. Who is at a campaign's state, to change it or to park by it, takes that before messages.
+Locks are taken in one order: senders, domain days, messages, enrollments, campaign days, recipient days, the account's
+ledger, sender days, sender hours. What gives mails back takes messages before domain days; that is safe because nobody
+who holds a domain day waits for a message: claims, moves and rescues skip what is locked, and `cancel` and `cancel_for`
+wait for messages alone. Who is at a campaign's state, to change it or to park by it, takes that before messages. What
+ends enrollments, or looks what follows for them, takes these before the messages that wait for them; that is safe
+because what has a message and wants its enrollment has it claimed or in doubt.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -37,7 +41,7 @@ from campaigns.planning import Share
 from campaigns.reasons import Reason
 from providers.accounts import ledger as accounts
 from providers.senders import ledger as senders
-from tenants import context
+from tenants import context, visits
 
 RESCUES = 3
 What = DoubtEntry.What
@@ -45,6 +49,19 @@ What = DoubtEntry.What
 KEY_HOLDS = timedelta(hours=23)
 # What waits for a campaign's days and hours.
 WINDOW_REASONS = [Reason.OUTSIDE_WINDOW, Reason.HOLIDAY]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A mail of a later step to be queued: through the account of the thread, due then."""
+
+    enrollment_id: int
+    campaign_id: int
+    contact_id: int
+    step_id: int
+    account_id: int
+    due_at: datetime
+    priority: int
 
 
 @dataclass(slots=True)
@@ -96,6 +113,36 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
             },
         )
         return int(cursor.rowcount)
+
+
+def follow_up(mails: Sequence[FollowUp]) -> set[int]:
+    """Queue mails of later steps; return the enrollments of those that were queued. Call with these locked.
+
+    Each once: one that is there already stays as it is, unless it was withdrawn from a sequence that was changed.
+    """
+    if not mails:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FOLLOW_UP,
+            [
+                Reason.STEP_DELAY,
+                *(
+                    [getattr(mail, name) for mail in mails]
+                    for name in (
+                        "campaign_id",
+                        "step_id",
+                        "enrollment_id",
+                        "contact_id",
+                        "account_id",
+                        "due_at",
+                        "priority",
+                    )
+                ),
+                Reason.SEQUENCE_CHANGED,
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def claim(messages: Sequence[Claimed], *, claim: UUID, now: datetime, day: date, lease: timedelta) -> None:
@@ -150,7 +197,11 @@ def begin(
 
 
 def sent(taken: Sequence[tuple[Claimed, str | None]], *, now: datetime) -> None:
-    """The provider has taken these, and gave these ids. Also those that a rescuer has put in doubt meanwhile."""
+    """The provider has taken these, and gave these ids. Also those that a rescuer has put in doubt meanwhile.
+
+    From its first mail on, a contact's thread stays with the sender that wrote it; that, and that the sequence has
+    passed the step, is known as soon as that the mail was sent.
+    """
     if not taken:
         return
     ids = [message.id for message, _ in taken]
@@ -181,9 +232,11 @@ def proved_sent(
         }
         cursor.execute(_PROVED_SENT.format(states="'claimed', 'unknown'"), values)
         changed = {row[0] for row in cursor.fetchall()}
-        cursor.execute(_KEEP_THREAD, [list(changed)])
         cursor.execute(_NOT_AGAIN, values)
         changed |= {row[0] for row in cursor.fetchall()}
+        cursor.execute(_PASS, [list(changed)])
+        if changed:
+            visits.ask(now)
     return changed
 
 
@@ -199,7 +252,9 @@ def count_as_sent(ids: Sequence[int], *, by: str, now: datetime) -> set[int]:
         }
         cursor.execute(_PROVED_SENT.format(states="'unknown'"), values)
         changed = {row[0] for row in cursor.fetchall()}
-        cursor.execute(_KEEP_THREAD, [list(changed)])
+        cursor.execute(_PASS, [list(changed)])
+        if changed:
+            visits.ask(now)
     return changed
 
 
@@ -255,14 +310,6 @@ def refused_after_all(message_id: int, reason: Reason, detail: str, *, now: date
         if changed:
             DoubtEntry.objects.create(message_id=message_id, what=What.REFUSED, at=now)
     return bool(changed)
-
-
-def keep_sender(messages: Iterable[Claimed]) -> None:
-    """From its first mail on, a contact's thread stays with the sender that wrote it."""
-    pairs = [(message.enrollment_id, message.sender_id) for message in messages]
-    if pairs:
-        with connection.cursor() as cursor:
-            cursor.execute(_KEEP_SENDER, [[one for one, _ in pairs], [sender for _, sender in pairs]])
 
 
 def reschedule(
@@ -322,7 +369,8 @@ def doubt(message: Claimed, detail: str) -> None:
 
 
 def stop(messages: Sequence[Claimed]) -> None:
-    """What `begin` refused: cancelled for a suppressed contact or a cancelled campaign, else back into the queue."""
+    """What `begin` refused: cancelled where the contact is suppressed or hears no more, or with its campaign; else back
+    into the queue."""
     if not messages:
         return
     with connection.cursor() as cursor:
@@ -358,6 +406,28 @@ def cancel_for(contact_id: int, reason: Reason, *, list_id: int | None = None) -
     with connection.cursor() as cursor:
         cursor.execute(_CANCEL_FOR, {"reason": reason, "contact": contact_id, "list": list_id})
         return int(cursor.rowcount)
+
+
+def cancel_ended(enrollment_ids: Sequence[int], *, detail: str = "") -> int:
+    """Nothing that waits for these enrollments will be sent, for what they were ended for; return how much that is.
+    What a worker holds is refused by `begin`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CANCEL_ENDED, [detail[:300], list(enrollment_ids)])
+        return int(cursor.rowcount)
+
+
+def withdraw(message_ids: Sequence[int]) -> set[int]:
+    """Waiting follow-ups that were never tried leave the queue, for their sequence was changed; return their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WITHDRAW, [Reason.SEQUENCE_CHANGED, list(message_ids)])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def postpone_steps(due: Sequence[tuple[int, datetime]]) -> None:
+    """Waiting follow-ups that were never tried are due at other times: (message, time)."""
+    if due:
+        with connection.cursor() as cursor:
+            cursor.execute(_POSTPONE_STEPS, [Reason.STEP_DELAY, [one for one, _ in due], [due_at for _, due_at in due]])
 
 
 def move(
@@ -526,6 +596,18 @@ FROM (
     FROM campaigns_enrollment WHERE campaign_id = %(campaign)s
 ) e
 """
+_FOLLOW_UP = """
+INSERT INTO campaigns_message AS m (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
+    priority, reason)
+SELECT n.campaign_id, n.step_id, n.enrollment_id, n.contact_id, n.account_id, n.account_id, n.due_at, n.priority, %s
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::smallint[])
+  AS n (campaign_id, step_id, enrollment_id, contact_id, account_id, due_at, priority)
+ON CONFLICT (enrollment_id, step_id) DO UPDATE
+SET status = 'scheduled', parked = false, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
+    account_id = EXCLUDED.account_id
+WHERE m.status = 'cancelled' AND m.reason = %s
+RETURNING m.enrollment_id
+"""
 # PostgreSQL empties this unlogged table whenever it crashes, so the time since then gets a new name.
 _OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
 _CLAIM = """
@@ -538,9 +620,10 @@ WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
 _MAY_GO = f"""
 FROM {{message}} unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(fingerprints)s::text[]) AS n (id, claim, fingerprint),
-     campaigns_campaign c, campaigns_contact p, (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
+     campaigns_campaign c, campaigns_contact p, campaigns_enrollment e,
+     (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
-  AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id
+  AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id AND e.id = m.enrollment_id AND e.ended = ''
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
 """
 _BEGIN = f"""
@@ -558,14 +641,29 @@ SET attempted_at = %(now)s, together = (SELECT count(*) FROM going), fingerprint
 FROM going WHERE m.id = going.id
 RETURNING m.id
 """  # noqa: S608 - of constants
-_SENT = """
-UPDATE campaigns_message m
-SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,
-    lease_until = NULL
-FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS n (id, claim, provider_id),
-     (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
-WHERE m.id = n.id AND m.claim = n.claim AND (m.status IN ('claimed', 'unknown')) IS TRUE
+# The step is passed. What comes next is looked at unless there is none; a step taken out meanwhile has no position.
+_PASSED = """
+UPDATE campaigns_enrollment e
+SET sender_id = COALESCE(e.sender_id, w.sender_id), passed_id = w.step_id, passed_at = w.sent_at,
+    look_at = CASE WHEN e.ended = '' AND EXISTS (
+        SELECT FROM campaigns_step s JOIN campaigns_step l ON l.campaign_id = s.campaign_id
+        WHERE s.id = w.step_id AND l.position > COALESCE(s.position, 1)
+    ) THEN w.sent_at END
+FROM {went} w
+WHERE e.id = w.enrollment_id AND (e.passed_at IS NULL OR e.passed_at <= w.sent_at)
 """
+_SENT = f"""
+WITH went AS (
+    UPDATE campaigns_message m
+    SET status = 'sent', sent_at = %s, provider_id = n.provider_id, reason = '', detail = '', attempts = m.attempts + 1,
+        lease_until = NULL
+    FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS n (id, claim, provider_id),
+         (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
+    WHERE m.id = n.id AND m.claim = n.claim AND (m.status IN ('claimed', 'unknown')) IS TRUE
+    RETURNING m.enrollment_id, m.step_id, m.sender_id, m.sent_at
+)
+{_PASSED.format(went="went")}
+"""  # noqa: S608 - of constants
 # It was counted, and is told, at the time of the attempt.
 _PROVED_SENT = """
 WITH proved AS (
@@ -585,10 +683,9 @@ SET status = 'sent', sent_at = COALESCE(m.attempted_at, m.claimed_at), reason = 
 FROM proved WHERE m.id = proved.id
 RETURNING m.id
 """
-_KEEP_THREAD = """
-UPDATE campaigns_enrollment e SET sender_id = m.sender_id
-FROM campaigns_message m WHERE m.id = ANY(%s) AND e.id = m.enrollment_id AND e.sender_id IS NULL
-"""
+_PASS = _PASSED.format(
+    went="(SELECT enrollment_id, step_id, sender_id, sent_at FROM campaigns_message WHERE id = ANY(%s))"
+)
 # The reader may have heard from its sender already, so it leaves from no other.
 _SEND_AGAIN = f"""
 WITH doubted AS (
@@ -596,6 +693,7 @@ WITH doubted AS (
     FROM campaigns_message m
     JOIN campaigns_campaign c ON c.id = m.campaign_id AND c.status <> 'cancelled'
     JOIN campaigns_contact p ON p.id = m.contact_id
+    JOIN campaigns_enrollment e ON e.id = m.enrollment_id AND e.ended = ''
     WHERE m.id = ANY(%(ids)s) AND m.status = 'unknown'
       AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
     ORDER BY m.id FOR UPDATE OF m
@@ -641,8 +739,9 @@ RETURNING m.id
 """
 _ASK_AGAIN = f"""
 UPDATE campaigns_message m SET ask_at = %(later)s
-FROM campaigns_campaign c, campaigns_contact p
-WHERE m.id = ANY(%(ids)s) AND m.status = 'unknown' AND m.fingerprint <> ''
+FROM campaigns_campaign c, campaigns_contact p, campaigns_enrollment e
+WHERE e.id = m.enrollment_id AND e.ended = ''
+  AND m.id = ANY(%(ids)s) AND m.status = 'unknown' AND m.fingerprint <> ''
   AND (m.ask_at IS NULL OR m.ask_at <= %(now)s) AND m.attempted_at > %(since)s
   AND c.id = m.campaign_id AND c.status IN ('running', 'finished') AND p.id = m.contact_id
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
@@ -662,11 +761,6 @@ UPDATE campaigns_message SET fingerprint = '', detail = %s WHERE id = ANY(%s) AN
 _DOUBT = """
 UPDATE campaigns_message SET status = 'unknown', reason = %s, detail = %s, attempts = attempts + 1, lease_until = NULL
 WHERE id = %s AND claim = %s AND status = 'claimed'
-"""
-_KEEP_SENDER = """
-UPDATE campaigns_enrollment e SET sender_id = n.sender_id
-FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
-WHERE e.id = n.id AND e.sender_id IS DISTINCT FROM n.sender_id
 """
 # What comes back while its campaign is cancelled is cancelled too, or it would wait for ever.
 _BACK = (
@@ -690,16 +784,33 @@ RETURNING gone.account_id, gone.sender_id, s.domain_id, gone.claimed_at, gone.co
     CASE WHEN c.per_domain_per_day IS NOT NULL THEN (SELECT email FROM campaigns_contact WHERE id = m.contact_id) END
 """
 _MUST_NOT_GO = f"""
-SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s WHEN 'opt_out' = ANY(s.sources) THEN %s ELSE %s END
+SELECT m.id, CASE WHEN c.status = 'cancelled' THEN %s WHEN 'opt_out' = ANY(s.sources) THEN %s
+                  WHEN s.sources <> '{{}}' THEN %s ELSE e.ended END
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id
+JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_contact p ON p.id = m.contact_id
 CROSS JOIN LATERAL (SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source")}) AS sources) s
-WHERE m.id = ANY(%s) AND (c.status = 'cancelled' OR s.sources <> '{{}}')
+WHERE m.id = ANY(%s) AND (c.status = 'cancelled' OR s.sources <> '{{}}' OR e.ended <> '')
 """  # noqa: S608 - see suppressions
 _CANCEL = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE campaign_id = %s AND status IN ('scheduled', 'held')
+"""
+_CANCEL_ENDED = """
+UPDATE campaigns_message m SET status = 'cancelled', reason = e.ended, detail = %s
+FROM campaigns_enrollment e
+WHERE e.id = ANY(%s) AND m.enrollment_id = e.id AND e.ended <> '' AND m.status IN ('scheduled', 'held')
+"""
+_WITHDRAW = """
+UPDATE campaigns_message SET status = 'cancelled', reason = %s
+WHERE id = ANY(%s) AND (status = 'scheduled') IS TRUE AND attempts = 0 AND sendings = 0
+RETURNING id
+"""
+_POSTPONE_STEPS = """
+UPDATE campaigns_message m SET due_at = n.due_at, reason = %s
+FROM unnest(%s::bigint[], %s::timestamptz[]) AS n (id, due_at)
+WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE AND m.attempts = 0 AND m.sendings = 0
 """
 _CANCEL_BARRED = f"""
 UPDATE campaigns_message m

@@ -7,7 +7,7 @@ from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.db.models.functions import MD5, Coalesce, Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -15,12 +15,44 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns import pace, precedence
 from campaigns.reasons import PauseReason, Reason
+from campaigns.sequence import Condition, Otherwise
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.senders.models import Sender
 from tenants import context
 from tenants.models import known_timezone
 from tenants.rows import AgencyRow
+
+
+class StopOn(models.TextChoices):
+    """What ends a sequence for a contact, where the campaign says so."""
+
+    REPLY = "reply", _("A reply")
+    BOUNCE = "bounce", _("A mail that came back")
+    GOAL = "goal", _("The goal")
+
+
+class StopScope(models.TextChoices):
+    """For whom a sequence ends with it."""
+
+    CAMPAIGN = "campaign", _("This campaign for the contact")
+    AGENCY = "agency", _("All campaigns for the contact")
+    COMPANY = "company", _("All campaigns for everyone at the same company's domain, free mail services aside")
+
+
+class Duplicates(models.TextChoices):
+    """Whose contacts a launch leaves out."""
+
+    CAMPAIGN = "campaign", _("This campaign alone: a contact gets each campaign once")
+    ACTIVE = "active", _("Campaigns that run or are paused")
+    ANY = "any", _("Any campaign, ever")
+
+
+class MailDomain(Func):
+    """The domain of an address in small letters, as `caps` and the queries of the queue have it."""
+
+    template = "lower(substring(%(expressions)s FROM '[^@]*$'))"
+    output_field = models.TextField()
 
 
 def every_day() -> list[int]:
@@ -37,6 +69,11 @@ def known_country(code: str) -> None:
         )
 
 
+def every_stop() -> list[str]:
+    """What stops a sequence unless told otherwise."""
+    return list(StopOn.values)
+
+
 class Contact(AgencyRow):
     """A person who may be written to. `attributes` holds the other columns of the file they came in."""
 
@@ -51,6 +88,8 @@ class Contact(AgencyRow):
         verbose_name = _("contact")
         verbose_name_plural = _("contacts")
         constraints = [models.UniqueConstraint(Lower("email"), name="contact_email_is_unique_in_any_case")]
+        # Who is at the same company.
+        indexes = [models.Index(MailDomain("email"), name="contacts_of_a_domain")]
 
     def __str__(self) -> str:
         return self.email
@@ -306,6 +345,35 @@ class Campaign(AgencyRow):
         validators=[MinValueValidator(1, _("Write 1 or more, or nothing for no limit."))],
         help_text=_("At most so many to the addresses of each domain, gmail.com too. Empty: no limit."),
     )
+    duplicates = models.CharField(
+        _("not to contacts of"),
+        max_length=10,
+        choices=Duplicates.choices,
+        default=Duplicates.CAMPAIGN,
+        db_default=Duplicates.CAMPAIGN,
+    )
+    stop_on = ArrayField(
+        models.CharField(max_length=12, choices=StopOn.choices),
+        verbose_name=_("stop on"),
+        default=every_stop,
+        db_default=[*StopOn.values],
+        blank=True,
+        help_text=_("Complaints and opt-outs stop it always."),
+    )
+    stop_scope = models.CharField(
+        _("stops"),
+        max_length=10,
+        choices=StopScope.choices,
+        default=StopScope.CAMPAIGN,
+        db_default=StopScope.CAMPAIGN,
+    )
+    goal_url = models.CharField(
+        _("goal"),
+        max_length=500,
+        blank=True,
+        db_default="",
+        help_text=_("The campaign's goal is reached with a click on a link that begins with this address."),
+    )
     track_opens = models.BooleanField(
         _("count opens"), default=True, help_text=_("With an invisible picture in the HTML.")
     )
@@ -419,11 +487,36 @@ class RecipientDay(AgencyRow):
 
 
 class Step(AgencyRow):
-    """One mail of a campaign. Texts are Liquid; an empty plain text is made from the HTML."""
+    """One mail of a campaign. Texts are Liquid; an empty plain text is made from the HTML.
+
+    `position` null is a step that was taken out of a campaign which had been launched. The first step has no use for
+    what stands under `delay` and below. A later one with no subject, or with that of the mail before, goes on with its
+    thread.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="steps", verbose_name=_("campaign"))
-    position = models.PositiveSmallIntegerField(_("position"), default=1)
-    subject = models.CharField(_("subject"), max_length=250)
+    position = models.PositiveSmallIntegerField(_("position"), default=1, null=True)
+    delay = models.PositiveSmallIntegerField(
+        _("delay after the mail before"),
+        default=3,
+        db_default=3,
+        validators=[MinValueValidator(1), MaxValueValidator(999)],
+    )
+    unit = models.CharField(
+        _("counted in"), max_length=12, choices=pace.Unit.choices, default=pace.Unit.DAYS, db_default=pace.Unit.DAYS
+    )
+    condition = models.CharField(
+        _("only who"), max_length=12, choices=Condition.choices, blank=True, default="", db_default=""
+    )
+    otherwise = models.CharField(
+        _("the others"), max_length=4, choices=Otherwise.choices, default=Otherwise.NEXT, db_default=Otherwise.NEXT
+    )
+    subject = models.CharField(
+        _("subject"),
+        max_length=250,
+        blank=True,
+        help_text=_("Of a follow-up, empty: in the thread of the mail before."),
+    )
     html = models.TextField(_("HTML"), blank=True)
     text = models.TextField(_("plain text"), blank=True, help_text=_("Empty: made from the HTML."))
     changed_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -435,6 +528,8 @@ class Step(AgencyRow):
         constraints = [
             models.UniqueConstraint(fields=["campaign", "position"], name="one_step_per_position"),
             models.CheckConstraint(condition=~Q(html="") | ~Q(text=""), name="step_has_a_body"),
+            models.CheckConstraint(condition=~Q(position=1) | ~Q(subject=""), name="first_step_has_a_subject"),
+            models.CheckConstraint(condition=Q(delay__gte=1), name="step_has_a_delay"),
         ]
 
     def __str__(self) -> str:
@@ -463,7 +558,9 @@ class Link(AgencyRow):
 class Enrollment(AgencyRow):
     """A contact in a campaign, once. From the first mail on `sender` is who writes to them.
 
-    Without foreign keys in the database, like Message.
+    `passed` is the last step that was sent to them or passed over, at `passed_at`. `advance` looks at `look_at` what
+    comes next; null is nothing, or it is in the queue already. `ended` is why nothing more comes, empty where the steps
+    themselves say so. Without foreign keys in the database, like Message.
     """
 
     campaign = models.ForeignKey(
@@ -475,12 +572,25 @@ class Enrollment(AgencyRow):
     sender = models.ForeignKey(
         Sender, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, db_constraint=False
     )
+    passed = models.ForeignKey(
+        Step, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+    passed_at = models.DateTimeField(null=True)
+    look_at = models.DateTimeField(null=True)
+    ended = models.CharField(_("ended"), max_length=30, choices=Reason.choices, blank=True, db_default="", default="")
+    ended_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name = _("enrollment")
         verbose_name_plural = _("enrollments")
-        constraints = [models.UniqueConstraint(fields=["campaign", "contact"], name="a_contact_enters_a_campaign_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "contact"], name="a_contact_enters_a_campaign_once"),
+            models.CheckConstraint(condition=Q(ended="") | Q(look_at=None), name="what_has_ended_is_not_looked_at"),
+        ]
+        indexes = [
+            models.Index("look_at", condition=Q(look_at__isnull=False), name="enrollments_to_be_looked_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.contact_id} in {self.campaign_id}"

@@ -6,9 +6,21 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
 EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
+SATURDAY = 5
 # Longer than any run of holidays: what has not opened by then never does.
 HORIZON = timedelta(days=400)
+
+
+class Unit(models.TextChoices):
+    """What a delay is counted in."""
+
+    HOURS = "hours", _("hours")
+    DAYS = "days", _("days")
+    WORKING_DAYS = "working_days", _("working days")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,22 @@ def is_holiday(schedule: Schedule, now: datetime) -> bool:
     """Whether the day of this moment is a holiday of the schedule's country."""
     day = now.astimezone(schedule.zone).date()
     return bool(schedule.country) and day in _holidays(schedule.country, day.year)
+
+
+def later(schedule: Schedule, moment: datetime, count: int, unit: str) -> datetime:
+    """So much later, in UTC. Days keep the time on the wall.
+
+    Working days are neither Saturdays nor Sundays nor holidays of the schedule's country, whatever its weekdays.
+    """
+    if unit == Unit.HOURS:
+        return moment.astimezone(UTC) + timedelta(hours=count)
+    local = moment.astimezone(schedule.zone)
+    if unit == Unit.DAYS:
+        return (local + timedelta(days=count)).astimezone(UTC)
+    while count > 0:
+        local += timedelta(days=1)
+        count -= local.weekday() < SATURDAY and not is_holiday(schedule, local)
+    return local.astimezone(UTC)
 
 
 def zone_named(name: object, otherwise: ZoneInfo) -> ZoneInfo:

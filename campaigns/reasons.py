@@ -9,6 +9,7 @@ class Reason(models.TextChoices):
 
     IN_QUEUE = "in_queue", _("In the queue, its turn is next")
     NOT_DUE = "not_due", _("Planned for later")
+    STEP_DELAY = "step_delay", _("Waits until its delay after the mail before it is over")
     SENDING = "sending", _("Being sent now")
     CAMPAIGN_PAUSED = "campaign_paused", _("The campaign is paused")
     OUTSIDE_WINDOW = "outside_window", _("The campaign does not send at this time")
@@ -40,6 +41,12 @@ class Reason(models.TextChoices):
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
     OPTED_OUT = "opted_out", _("The contact opted out")
+    REPLIED = "replied", _("The contact replied")
+    BOUNCED = "bounced", _("A mail to the contact came back")
+    COMPLAINED = "complained", _("The contact complained")
+    GOAL_REACHED = "goal_reached", _("The contact followed the link that is the goal")
+    CONDITION_NOT_MET = "condition_not_met", _("The contact did not do what the next step asks for")
+    SEQUENCE_CHANGED = "sequence_changed", _("The sequence was changed before it was due")
     CAMPAIGN_CANCELLED = "campaign_cancelled", _("The campaign was cancelled")
 
 

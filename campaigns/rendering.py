@@ -342,16 +342,22 @@ def variables(texts: Texts) -> set[str]:
     return found
 
 
-def render(texts: Texts, contact: Mapping[str, Any]) -> Rendered:
-    """Fill in a contact's fields, and choose by the seed in their midst. Raises MissingValueError for a missing one,
-    NotRenderedError for a text over its limits.
+def subject(texts: Texts, contact: Mapping[str, Any]) -> str:
+    """The subject filled in. Raises MissingValueError and NotRenderedError."""
+    found = _spaces.sub(" ", _fill(texts.subject, contact, SUBJECT)).strip()
+    if not found:
+        raise NotRenderedError(_("The subject is empty for this contact."))
+    return found
+
+
+def render(texts: Texts, contact: Mapping[str, Any], of_thread: str = "") -> Rendered:
+    """Fill in a contact's fields, and choose by the seed in their midst; `of_thread` is the subject where it is not the
+    texts' own. Raises MissingValueError for a missing field, NotRenderedError for a text over its limits.
     """
-    subject = _spaces.sub(" ", _fill(texts.subject, contact, SUBJECT)).strip()
+    line = of_thread or subject(texts, contact)
     html = _fill(texts.html, contact, "HTML") if texts.html is not None else None
     text = _fill(texts.text, contact, PLAIN_TEXT)
-    if not subject:
-        raise NotRenderedError(_("The subject is empty for this contact."))
-    return Rendered(subject, text, html)
+    return Rendered(line, text, html)
 
 
 def fields(email: str, first_name: str, last_name: str, company: str, attributes: Any) -> dict[str, Any]:

@@ -33,7 +33,6 @@ WRAPPED = [
     ("providers.accounts.envelope", "Envelope.check", "envelope: check"),
     ("campaigns.lifecycle", "begin", "begin"),
     ("campaigns.lifecycle", "sent", "sent"),
-    ("campaigns.lifecycle", "keep_sender", "keep sender"),
     ("campaigns.delivery", "Lines.send", "hand over: submit to the pool"),
     ("campaigns.delivery", "wait", "hand over: wait for a line"),
     ("campaigns.delivery", "Delivery._settle", "settle: the rest of it"),

@@ -48,7 +48,6 @@ def claim(agency: Agency, account: Account, now: datetime) -> list[lifecycle.Cla
     if health.of(account.pk).open(now):
         batch = dispatch.claim_batch(agency, allotment, now=now, limit=100)
         lifecycle.sent([(message, "id") for message in batch], now=now)
-        lifecycle.keep_sender(batch)
     failover.relieve(agency, account.pk, now=now)
     return batch
 

@@ -351,8 +351,8 @@ def test_a_message_that_ended_a_worker_is_tried_alone(account: Account, alpha: A
 
 def test_a_mail_that_came_first_stays_the_threads_sender(account: Account, alpha: Agency, campaign: Campaign) -> None:
     messages = claim(alpha, account, 2)
-    lifecycle.keep_sender(messages)
-    lifecycle.keep_sender([])
+    lifecycle.sent([(message, "") for message in messages], now=NOON)
+    lifecycle.sent([], now=NOON)
     senders = dict(campaign.enrollments.values_list("pk", "sender"))
     assert {message.enrollment_id: message.sender_id for message in messages}.items() <= senders.items()
     assert list(senders.values()).count(None) == 2

@@ -72,7 +72,6 @@ def settle(batch: list[lifecycle.Claimed], rng: random.Random) -> None:
         match rng.randrange(6):
             case 0:
                 lifecycle.sent([(message, "id")], now=now)
-                lifecycle.keep_sender([message])
             case 1:
                 lifecycle.doubt(message, "no answer")
             case 2:

@@ -1,0 +1,47 @@
+"""Pure: which of the mails that a contact has got a further one goes on with, by RFC 5322 section 3.6.4."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_REPLY = re.compile(r"\s*re\s*:", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A mail that went out: its Message-ID, its step, and that one's subject as it is written there."""
+
+    message_id: str
+    step_id: int
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The step that gave it its subject, and the Message-IDs of the thread so far, the first one first."""
+
+    step_id: int
+    references: tuple[str, ...] = ()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says that a mail is of the thread; nothing for the first of one."""
+        if not self.references:
+            return {}
+        return {"In-Reply-To": self.references[-1], "References": " ".join(self.references)}
+
+    def as_reply(self, subject: str) -> str:
+        """The subject of a mail of the thread, once it is filled in."""
+        return subject if not self.references or _REPLY.match(subject) else f"Re: {subject}"
+
+
+def thread(before: Iterable[Sent], step_id: int, subject: str) -> Thread:
+    """The thread of a mail of this step after those `before`, in the order in which they went: an empty subject, or the
+    one that the thread has, goes on with it, and another begins one."""
+    found, current = Thread(step_id), None
+    for mail in (*before, Sent("", step_id, subject)):
+        if current is None or mail.subject not in ("", current):
+            found, current = Thread(mail.step_id), mail.subject
+        if mail.message_id:
+            found = Thread(found.step_id, (*found.references, mail.message_id))
+    return found
