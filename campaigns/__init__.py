@@ -12,6 +12,7 @@ pace         pure: when a schedule is open, and how long a delay is
 sequence     pure: what comes next for a contact, and when
 threads      pure: which thread a mail goes on with
 advance      what follows for those who have had a step               → messages
+changes      other steps for a campaign, and what that does to whom   → steps
 stops        what ends a sequence for a contact, and for whom else    → cancelled messages
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day

@@ -99,6 +99,16 @@ def _launch(campaign: Campaign, now: datetime) -> str:
     return text % {"name": campaign.name, "count": launched.total}
 
 
+def _join(campaign: Campaign, now: datetime) -> str:
+    try:
+        joined = launching.join(campaign, now=now)
+    except launching.LaunchRefusedError as refused:
+        raise ActionRefusedError(*refused.problems) from None
+    jobs.ring()
+    text = ngettext("%(count)d contact joins “%(name)s”.", "%(count)d contacts join “%(name)s”.", joined.total)
+    return text % {"name": campaign.name, "count": joined.total}
+
+
 def _pause(campaign: Campaign, now: datetime) -> str:
     if not control.pause(campaign):
         raise ActionRefusedError(_("“%(name)s” is not running, so it cannot be paused.") % {"name": campaign.name})
@@ -138,6 +148,7 @@ ACTIONS = {
         ),
         Action("pause", gettext_lazy("Pause"), "secondary", (Status.RUNNING,), _pause),
         Action("resume", gettext_lazy("Resume"), "primary", (Status.PAUSED,), _resume),
+        Action("join", gettext_lazy("Add new contacts of the list"), "ghost", (Status.RUNNING, Status.PAUSED), _join),
         Action(
             "cancel",
             gettext_lazy("Cancel campaign"),

@@ -1,29 +1,40 @@
 """What a draft comes to: whom it writes to, and through which accounts. A launch does it, a forecast foresees it."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 
 from campaigns import planning, suppressions
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Duplicates
 from campaigns.planning import Share
 from providers.senders import routes
 from tenants import context
 
-# Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed.
+# Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed, but for those whom
+# campaigns in the states `others` have. Its values are those of `audience`.
 AUDIENCE = f"""
 SELECT p.id, p.email, p.attributes
 FROM campaigns_subscription u JOIN campaigns_contact p ON p.id = u.contact_id
 WHERE u.list_id = %(list)s AND u.active
   AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id")})
+  AND (%(others)s::text[] = '{{}}' OR NOT EXISTS (
+      SELECT FROM campaigns_message d JOIN campaigns_campaign o ON o.id = d.campaign_id
+      WHERE d.contact_id = p.id AND o.id <> %(campaign)s AND o.status = ANY(%(others)s)
+  ))
 ORDER BY p.id
 """  # noqa: S608 - see suppressions
+
+
+def audience(campaign: Campaign) -> dict[str, Any]:
+    """The values of AUDIENCE for a campaign."""
+    return {"list": campaign.list_id, "campaign": campaign.pk or 0, "others": _OTHERS[campaign.duplicates]}
 
 
 def size(campaign: Campaign) -> int:
     """How many contacts a launch now would write to."""
     with connection.cursor() as cursor:
-        cursor.execute(_SIZE, {"list": campaign.list_id})
+        cursor.execute(_SIZE, audience(campaign))
         return int(cursor.fetchone()[0])
 
 
@@ -38,4 +49,10 @@ def plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
     )
 
 
+_ACTIVE = [Campaign.Status.RUNNING, Campaign.Status.PAUSED]
+_OTHERS: dict[str, list[str]] = {
+    Duplicates.CAMPAIGN: [],
+    Duplicates.ACTIVE: [*_ACTIVE],
+    Duplicates.ANY: [*_ACTIVE, Campaign.Status.FINISHED, Campaign.Status.CANCELLED],
+}
 _SIZE = f"SELECT count(*) FROM ({AUDIENCE}) a"  # noqa: S608 - of constants

@@ -272,7 +272,7 @@ def _draft(campaign: Campaign, agency: Agency, now: datetime) -> list[Waiting]:
         lasts.append(one.count + (lasts[-1] if lasts else 0))
     found: Counter[tuple[int, pace.Schedule]] = Counter()
     with connection.cursor() as cursor:
-        cursor.execute(_ZONES, {"list": campaign.list_id, "lasts": lasts})
+        cursor.execute(_ZONES, {**draft.audience(campaign), "lasts": lasts})
         for number, zone, count in cursor.fetchall():
             found[shares[number].account_id, campaign.schedule(agency.zone, of=zone)] += count
     return [
@@ -306,7 +306,7 @@ def _to_domains(campaign: Campaign, day: date) -> Counter[tuple[int, int]]:
     used = dict(campaign.recipient_days.filter(day=day).values_list("domain", "used"))
     with connection.cursor() as cursor:
         if campaign.status == Campaign.Status.DRAFT:
-            cursor.execute(_DRAFT_DOMAINS, {"list": campaign.list_id})
+            cursor.execute(_DRAFT_DOMAINS, draft.audience(campaign))
         else:
             cursor.execute(_QUEUED_DOMAINS, {"campaign": campaign.pk})
         return Counter((count, used.get(domain, 0)) for domain, count in cursor.fetchall())

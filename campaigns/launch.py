@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from campaigns import draft, feasibility, forecast, lifecycle, rendering
@@ -61,6 +62,26 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
     return Launched(total, shares)
 
 
+def join(campaign: Campaign, *, now: datetime) -> Launched:
+    """Enroll who has come into the list since, and queue the first step for them, in one transaction.
+
+    Raises LaunchRefusedError with nothing changed.
+    """
+    with transaction.atomic():
+        found = Campaign.objects.select_for_update().get(pk=campaign.pk)
+        if found.status not in (Campaign.Status.RUNNING, Campaign.Status.PAUSED):
+            raise LaunchRefusedError([_("Contacts join a campaign while it runs or is paused.")])
+        last = found.enrollments.aggregate(last=Max("pk"))["last"] or 0
+        total = _enroll(found)
+        if not total:
+            raise LaunchRefusedError([_("The list has nobody whom this campaign does not have already.")])
+        shares = _plan(found, total, now=now)
+        first = found.steps.filter(position__isnull=False)[0]
+        lifecycle.schedule(found, first.pk, shares, due_at=now, after=last)
+        visits.ask(now)
+    return Launched(total, shares)
+
+
 def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
     """What is wrong with the campaign's texts, one line each: parse errors, unknown variables, a failing sample."""
     if not steps:
@@ -96,7 +117,7 @@ def _attributes(campaign: Campaign) -> set[str]:
 
 def _enroll(campaign: Campaign) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_ENROLL, {"campaign": campaign.pk, "list": campaign.list_id})
+        cursor.execute(_ENROLL, draft.audience(campaign))
         return int(cursor.rowcount)
 
 

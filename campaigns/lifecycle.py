@@ -93,8 +93,9 @@ class Claimed:
     together: int = 1
 
 
-def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime) -> int:
-    """Queue the first step for every enrollment of the campaign, in the order of the plan; return how many."""
+def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime, after: int = 0) -> int:
+    """Queue the first step for every enrollment of the campaign after that one, in the order of the plan; return how
+    many."""
     edges, first = [], 1
     for share in shares:
         if share.count:
@@ -107,6 +108,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
                 "campaign": campaign.pk,
                 "step": step_id,
                 "due": due_at,
+                "after": after,
                 "priority": precedence.head_start(campaign.traffic_class, follow_up=False),
                 "accounts": [edge[0] for edge in edges],
                 "firsts": [edge[1] for edge in edges],
@@ -593,7 +595,7 @@ FROM (
     SELECT id, contact_id, (%(accounts)s::bigint[])[
         width_bucket(row_number() OVER (ORDER BY contact_id), %(firsts)s::bigint[])
     ] AS account_id
-    FROM campaigns_enrollment WHERE campaign_id = %(campaign)s
+    FROM campaigns_enrollment WHERE campaign_id = %(campaign)s AND id > %(after)s
 ) e
 """
 _FOLLOW_UP = """

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from campaigns import advance, control, dispatch, feedback, launch, lifecycle, mail_audit, optout
+from campaigns import advance, control, dispatch, draft, feedback, launch, lifecycle, mail_audit, optout
 from campaigns.envelopes import Envelopes
-from campaigns.models import Campaign, Contact, Enrollment, Link, Message, Step, Suppression
+from campaigns.models import Campaign, Contact, Enrollment, Link, Message, Step, Subscription, Suppression
 from providers.accounts.envelope import Envelope
 from providers.accounts.events import BounceClass, EventType, Heard, Reader
 from providers.accounts.models import Account, Allotment
@@ -345,3 +345,47 @@ def test_a_cancelled_campaign_is_not_looked_at_for_ever(alpha: Agency, days: Day
         control.cancel(made, now=days.now)
         assert advance.advance(now=NOON + 4 * DAY) is None
         assert stage.statuses(made) == {"sent": 2}
+
+
+@pytest.mark.parametrize(
+    ("guard", "status", "expected"),
+    [
+        ("campaign", "running", 3),
+        ("active", "running", 1),
+        ("active", "paused", 1),
+        ("active", "finished", 3),
+        ("any", "finished", 1),
+        ("any", "cancelled", 1),
+    ],
+)
+def test_a_launch_leaves_out_whom_other_campaigns_have(
+    alpha: Agency, account: Account, guard: str, status: str, expected: int
+) -> None:
+    with context.entered(alpha):
+        first = campaign(2)
+        Campaign.objects.filter(pk=first.pk).update(status=status)
+        other = stage.contact_list("b", 1)
+        Subscription.objects.bulk_create(
+            [Subscription(list=other, contact=one.contact) for one in first.enrollments.select_related("contact")]
+        )
+        second = stage.campaign(other, traffic_class="bulk", duplicates=guard)
+        assert draft.size(second) == expected
+        assert launch.launch(second, now=NOON).total == expected
+
+
+def test_who_comes_into_the_list_later_joins_once(alpha: Agency, days: Days) -> None:
+    with context.entered(alpha):
+        made = campaign(2, {})
+        days.live(NOON + 2 * HOUR)
+        newcomer = Contact.objects.create(email="new@people.example", first_name="N9")
+        Subscription.objects.create(list=made.list, contact=newcomer)
+        assert launch.join(made, now=days.now).total == 1
+        with pytest.raises(launch.LaunchRefusedError, match="does not have already"):
+            launch.join(made, now=days.now)
+        days.live(NOON + 4 * DAY)
+        assert {who: tuple(steps) for who, steps in days.steps().items()} == dict.fromkeys(
+            ["a0@people.example", "a1@people.example", "new@people.example"], (1, 2)
+        )
+        control.finish_done(now=days.now)
+        with pytest.raises(launch.LaunchRefusedError, match="runs or is paused"):
+            launch.join(made, now=days.now)

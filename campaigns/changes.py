@@ -1,0 +1,328 @@
+"""The steps of a campaign are changed: what happens to whom is said before it is saved, and by the same reckoning.
+
+Contacts who wait for what comes next are looked at anew by `advance`; what was sent stays sent, and whoever has had all
+mails gets those that come after them now.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from campaigns import advance, launch, lifecycle, pace, sequence
+from campaigns.models import Campaign, Message, Step
+from tenants import context, visits
+
+MOST_STEPS = 12
+
+
+class ChangeRefusedError(ValueError):
+    """The steps are as they were; `problems` says what is wrong and what to do, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(" ".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A step as it is to be; `id` None is a new one. What is not said is as a new step has it."""
+
+    id: int | None = None
+    subject: str = ""
+    html: str = ""
+    text: str = ""
+    delay: int = 3
+    unit: str = pace.Unit.DAYS
+    condition: str = sequence.Condition.NONE
+    otherwise: str = sequence.Otherwise.NEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change does to so many contacts. `step` is what they wait for, None where they have had all;
+    `to` the one that they get, None for none, by their new places. `before` and `after` are the first and the last time
+    at which the mail is due; None where it is not known yet, for a condition decides."""
+
+    count: int
+    step: int | None
+    to: int | None
+    before: tuple[datetime, datetime] | None = None
+    after: tuple[datetime, datetime] | None = None
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        if self.step is None:
+            who = ngettext(
+                "%(count)d contact has had all mails so far",
+                "%(count)d contacts have had all mails so far",
+                self.count,
+            ) % {"count": self.count}
+        else:
+            who = ngettext(
+                "%(count)d contact waits for step %(step)d",
+                "%(count)d contacts wait for step %(step)d",
+                self.count,
+            ) % {"count": self.count, "step": self.step}
+        return f"{who}: {self._what()}"
+
+    def _what(self) -> str:
+        if self.to is None:
+            return _("no further mail follows.")
+        if self.after is None:
+            return _("whether step %(step)d follows is decided by its condition.") % {"step": self.to}
+        after = _span(self.after)
+        if self.before is None or self.step is None:
+            return _("step %(step)d follows, due %(after)s.") % {"step": self.to, "after": after}
+        return _("step %(step)d follows, due %(after)s instead of %(before)s.") % {
+            "step": self.to,
+            "after": after,
+            "before": _span(self.before),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        return {**asdict(self), "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Contacts who passed the step of this place, before the change, within an hour; `due` is of their mails."""
+
+    position: int
+    count: int
+    since: tuple[datetime, datetime]
+    due: tuple[datetime, datetime] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What may come next for those who have passed the step of a place: its steps up to the first one for everybody,
+    and the place of the first."""
+
+    place: int | None
+    steps: tuple[sequence.Step, ...]
+
+
+def steps_of(campaign: Campaign) -> list[Wanted]:
+    """The steps as they are, to be changed."""
+    return [
+        Wanted(one.pk, one.subject, one.html, one.text, one.delay, one.unit, one.condition, one.otherwise)
+        for one in _live(campaign)
+    ]
+
+
+def foresee(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> list[Effect]:
+    """What the change does to contacts who have had a mail. Raises ChangeRefusedError where it is none that can be."""
+    _check(campaign, wanted)
+    return _effects(campaign, wanted, now)
+
+
+def seal(wanted: Sequence[Wanted], effects: Sequence[Effect]) -> str:
+    """What a person has seen, in short: the steps and how many contacts they concern."""
+    seen = [repr(wanted), *(repr((one.count, one.step, one.to)) for one in effects)]
+    return sha256("\n".join(seen).encode()).hexdigest()[:32]
+
+
+def change(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> list[Effect]:
+    """Let the campaign have these steps; return what that does. Raises ChangeRefusedError with nothing changed."""
+    with transaction.atomic():
+        campaign = Campaign.objects.select_for_update().get(pk=campaign.pk)
+        _check(campaign, wanted)
+        effects = _effects(campaign, wanted, now)
+        # By the places that they have so far.
+        with connection.cursor() as cursor:
+            places = list(_changed(campaign, wanted))
+            cursor.execute(_LOOK_ANEW, {"campaign": campaign.pk, "now": now, "places": places})
+        kept = {one.id for one in wanted}
+        gone = [step.pk for step in _live(campaign) if step.pk not in kept]
+        # By position: places are unique, and are given anew.
+        campaign.steps.update(position=None)
+        for position, one in enumerate(wanted, start=1):
+            _save(campaign, one, position)
+        if campaign.status == Campaign.Status.DRAFT:
+            campaign.steps.filter(pk__in=gone).delete()
+            return effects
+        waiting = Message.objects.filter(step__in=gone, campaign=campaign, status=Message.Status.SCHEDULED)
+        lifecycle.withdraw(list(waiting.order_by("pk").values_list("pk", flat=True)))
+        visits.ask(now)
+    return effects
+
+
+def _check(campaign: Campaign, wanted: Sequence[Wanted]) -> None:
+    old = [step.pk for step in _live(campaign)]
+    known = [one.id for one in wanted if one.id is not None]
+    problems = []
+    if campaign.status == Campaign.Status.CANCELLED:
+        problems.append(_("The campaign is cancelled: nothing more leaves, whatever its steps say."))
+    if not 1 <= len(wanted) <= MOST_STEPS:
+        problems.append(_("A campaign has 1 to %(most)d steps.") % {"most": MOST_STEPS})
+    if not set(known) <= set(old) or len(known) != len(set(known)):
+        problems.append(_("A step is named that this campaign does not have (any more): load its steps again."))
+    elif known != [pk for pk in old if pk in known]:
+        problems.append(_("Steps keep their order: take one out and write it anew elsewhere."))
+    elif campaign.status != Campaign.Status.DRAFT and old and (not wanted or wanted[0].id != old[0]):
+        problems.append(_("The first step stays the first: its mails are queued or gone already."))
+    if wanted and not wanted[0].subject.strip():
+        problems.append(_("The first step needs a subject."))
+    for position, one in enumerate(wanted, start=1):
+        if not (one.html.strip() or one.text.strip()):
+            problems.append(_("Step %(step)d: write the mail, as HTML or as plain text.") % {"step": position})
+        if not 1 <= one.delay <= 999:
+            problems.append(_("Step %(step)d: its delay is 1 to 999.") % {"step": position})
+        if len(one.subject.splitlines()) > 1:
+            problems.append(_("Step %(step)d: write the subject on one line.") % {"step": position})
+    if not problems and campaign.list_id:
+        problems = launch.check_texts(campaign, [_step(one, position) for position, one in enumerate(wanted, start=1)])
+    if problems:
+        raise ChangeRefusedError(problems)
+
+
+def _effects(campaign: Campaign, wanted: Sequence[Wanted], now: datetime) -> list[Effect]:
+    changed = _changed(campaign, wanted)
+    if not changed:
+        return []
+    schedule = campaign.schedule(context.current_agency().zone)
+    found: dict[tuple[int | None, int | None], Effect] = {}
+    for group in _groups(campaign):
+        if group.position not in changed:
+            continue
+        before, after = changed[group.position]
+        due = None
+        if after.steps and after.steps[0].condition == sequence.Condition.NONE:
+            first, last = (
+                max(now, pace.later(schedule, since, after.steps[0].delay, after.steps[0].unit))
+                for since in group.since
+            )
+            due = first, last
+        effect = Effect(group.count, before.place, after.place, group.due, due)
+        key = (effect.step, effect.to)
+        found[key] = _together(found[key], effect) if key in found else effect
+    return sorted(found.values(), key=lambda one: (one.step is None, one.step or 0))
+
+
+def _changed(campaign: Campaign, wanted: Sequence[Wanted]) -> dict[int, tuple[_Next, _Next]]:
+    """By the place of a step, before the change: what comes after it now and then, where that is not the same."""
+    if campaign.status == Campaign.Status.DRAFT:
+        return {}
+    live = _live(campaign)
+    old = [advance.of(step) for step in live]
+    kept = {one.id: place for place, one in enumerate(wanted, start=1) if one.id is not None}
+    new = [
+        # A new step has no id yet.
+        sequence.Step(one.id or -place, one.delay, one.unit, one.condition, one.otherwise)
+        for place, one in enumerate(wanted, start=1)
+    ]
+    found, last = {}, 1
+    for passed, step in enumerate(live, start=1):
+        last = kept.get(step.pk, last)
+        before, after = _next(old, passed), _next(new, last)
+        if before.steps != after.steps and step.position is not None:
+            found[step.position] = before, after
+    return found
+
+
+def _next(steps: Sequence[sequence.Step], passed: int) -> _Next:
+    left = steps[passed:]
+    everybodys = next((i for i, one in enumerate(left) if one.condition == sequence.Condition.NONE), len(left))
+    return _Next(passed + 1 if left else None, tuple(left[: everybodys + 1]))
+
+
+def _together(one: Effect, other: Effect) -> Effect:
+    return Effect(
+        one.count + other.count, one.step, one.to, _hull(one.before, other.before), _hull(one.after, other.after)
+    )
+
+
+def _hull(
+    one: tuple[datetime, datetime] | None, other: tuple[datetime, datetime] | None
+) -> tuple[datetime, datetime] | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def _span(times: tuple[datetime, datetime]) -> str:
+    zone = context.current_agency().zone
+    first, last = (date_format(timezone.localtime(one, zone), "SHORT_DATETIME_FORMAT") for one in times)
+    return first if first == last else f"{first} – {last}"
+
+
+def _groups(campaign: Campaign) -> list[_Group]:
+    with connection.cursor() as cursor:
+        cursor.execute(_GROUPS, {"campaign": campaign.pk})
+        return [
+            _Group(position, count, (first, last), (due, until) if due else None)
+            for position, count, first, last, due, until in cursor.fetchall()
+        ]
+
+
+def _live(campaign: Campaign) -> list[Step]:
+    return list(campaign.steps.filter(position__isnull=False).order_by("position"))
+
+
+def _step(one: Wanted, position: int) -> Step:
+    html, text = (part if part.strip() else "" for part in (one.html, one.text))
+    return Step(
+        pk=one.id,
+        position=position,
+        subject=one.subject.strip(),
+        html=html,
+        text=text,
+        delay=one.delay,
+        unit=one.unit,
+        condition=one.condition,
+        otherwise=one.otherwise,
+    )
+
+
+def _save(campaign: Campaign, one: Wanted, position: int) -> None:
+    step = _step(one, position)
+    step.campaign = campaign
+    if one.id is None:
+        step.save()
+        return
+    texts = ("subject", "html", "text")
+    as_it_was = Step.objects.get(pk=one.id)
+    # The time of its change tells mails of the one text from those of the other.
+    changed = any(getattr(step, name) != getattr(as_it_was, name) for name in texts)
+    fields = ["position", "delay", "unit", "condition", "otherwise"]
+    step.save(update_fields=[*fields, *texts, "changed_at"] if changed else fields)
+
+
+# Who goes on with the sequence, or would if there was more of it: nobody whose next mail is on its way, held or lost.
+_ON_THEIR_WAY = """
+SELECT e.id, e.passed_at, w.due_at, COALESCE(
+    (SELECT s.position FROM campaigns_step s WHERE s.id = e.passed_id),
+    (SELECT max(s.position) FROM campaigns_message m JOIN campaigns_step s ON s.id = m.step_id
+     WHERE m.enrollment_id = e.id AND m.status = 'sent'), 1) AS position
+FROM campaigns_enrollment e
+LEFT JOIN LATERAL (
+    SELECT m.id, m.step_id, m.due_at FROM campaigns_message m
+    WHERE m.enrollment_id = e.id AND m.status = 'scheduled' AND m.attempts = 0 AND m.sendings = 0
+    ORDER BY m.id DESC LIMIT 1
+) w ON true
+WHERE e.campaign_id = %(campaign)s AND e.ended = '' AND e.passed_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM campaigns_message b
+    WHERE b.enrollment_id = e.id AND b.status <> 'sent' AND b.reason <> 'sequence_changed'
+      AND b.id IS DISTINCT FROM w.id
+)
+"""
+_GROUPS = f"""
+SELECT o.position, count(*), min(o.passed_at), max(o.passed_at), min(o.due_at), max(o.due_at)
+FROM ({_ON_THEIR_WAY}) o
+GROUP BY o.position, o.due_at IS NULL, date_trunc('hour', o.passed_at) ORDER BY 3
+"""  # noqa: S608 - of constants
+_LOOK_ANEW = f"""
+UPDATE campaigns_enrollment e SET look_at = %(now)s
+FROM ({_ON_THEIR_WAY}) o
+WHERE e.id = o.id AND e.ended = '' AND o.position = ANY(%(places)s)
+"""  # noqa: S608 - of constants
