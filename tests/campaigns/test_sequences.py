@@ -34,6 +34,7 @@ def account(alpha: Agency, beta: Agency) -> Account:
 def campaign(count: int, *steps: dict[str, object], name: str = "a", **fields: object) -> Campaign:
     """Launched at noon, in the agency entered now; each of `steps` comes after the first mail."""
     made = stage.campaign(stage.contact_list(name, count), traffic_class="bulk", **fields)
+    made.steps.update(subject="{Hello|Hi|Good day} {{ first_name }}")
     for position, step in enumerate(steps, start=2):
         defaults = {"subject": "", "html": f"<p>Step {position}</p>", "delay": 3, "unit": "days"}
         Step.objects.create(campaign=made, position=position, **{**defaults, **step})
