@@ -20,6 +20,7 @@ due          where mails are due now, and when the next are
 dispatch     claim + quota, then                                     ← jobs say only "serve whose turn it is"
 delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    texts are filled in for a contact
+markup       pure: what HTML of a mail may not hold; style sheets put into its tags
 spintax      pure: {a|b|c} becomes Liquid, and what a mail shows of it
 links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links

@@ -33,7 +33,7 @@ from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG, Token
 from liquid.undefined import UNDEFINED, FalsyStrictUndefined, Undefined, is_undefined
 from markupsafe import escape
 
-from campaigns import spintax
+from campaigns import markup, spintax
 
 MAX_SOURCE = 256 * 1024
 MAX_OUTPUT = 512 * 1024
@@ -435,6 +435,22 @@ def _too_long(part: Part, limit: int) -> NotRenderedError:
     return NotRenderedError(words % {"part": part, "limit": limit // 1024})
 
 
+def _styled(source: str) -> str:
+    """The HTML, looked through, with its style sheets in its tags."""
+    aside, pieces = set_liquid_aside(source)
+    try:
+        markup.check(aside)
+        aside = markup.inlined(aside)
+    except markup.MarkupError as error:
+        raise NotRenderedError(_("The %(part)s is not valid: %(why)s") % {"part": "HTML", "why": error}) from None
+    return put_liquid_back(aside, pieces)
+
+
+def _check_closed(source: str, part: Part) -> None:
+    if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
+        raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
+
+
 def _check_tags(source: str, part: Part) -> None:
     if found := _raw.search(source):
         raise NotRenderedError(
@@ -444,7 +460,10 @@ def _check_tags(source: str, part: Part) -> None:
 
 def _spun(source: str, part: Part, first: int = 0) -> str:
     """The text with tags in the place of its spintax."""
+    _check_closed(source, part)
     _check_tags(source, part)
+    if part == "HTML":
+        source = _styled(source)
     if "|" not in source and "\\" not in source:
         return source
     aside, pieces = set_liquid_aside(source)
@@ -460,8 +479,7 @@ def _spun(source: str, part: Part, first: int = 0) -> str:
 
 
 def _parse(environment: Environment, source: str, part: Part) -> BoundTemplate:
-    if any(source.rfind(opened) > source.rfind(closed) for opened, closed in (("{{", "}}"), ("{%", "%}"))):
-        raise NotRenderedError(_("The %(part)s has a {{ or {%% that is never closed.") % {"part": part})
+    _check_closed(source, part)
     if _long_gap.search(source):
         raise NotRenderedError(_("The %(part)s has 200 spaces or empty lines in a row: shorten them.") % {"part": part})
     try:
