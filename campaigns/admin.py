@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from campaigns import actions, feasibility
 from campaigns.explain import explain
-from campaigns.forms import SCHEDULE, TRACKING, WHEN, CountryField, WeekdaysField
+from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
 from providers.accounts.models import suppressed_value
 from providers.senders.admin import AccountFilter
@@ -171,7 +171,7 @@ class StepInline(StackedInline):  # type: ignore[misc]
     model = Step
     extra = 0
     min_num = 1
-    fields = ("position", "subject", "html", "text")
+    fields = ("position", ("delay", "unit"), ("condition", "otherwise"), "subject", "html", "text")
 
     def has_add_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         return bool(super().has_add_permission(request, obj)) and _is_draft(obj)
@@ -193,12 +193,14 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     inlines = (StepInline,)
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
-    settled = ("list", "traffic_class", "distribution", "shares", "overflow", *WHEN, *TRACKING)
+    settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
     shown = ("status", "paused_because", "mails", "created_at", "launched_at", "finished_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "weekdays":
             return WeekdaysField(label=db_field.verbose_name)
+        if db_field.name == "stop_on":
+            return StopOnField(label=db_field.verbose_name)
         if db_field.name == "holidays":
             return CountryField(label=db_field.verbose_name)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -241,6 +243,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
         messages_url = f"{reverse('admin:campaigns_message_changelist')}?campaign__id__exact={campaign.pk}"
         links = (
             (reverse("campaigns:detail", args=[campaign.pk]), _("Progress and forecast")),
+            (reverse("campaigns:sequence", args=[campaign.pk]), _("Steps")),
             (messages_url, _("Each of them")),
         )
         return _links(*links)

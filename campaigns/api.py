@@ -12,10 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, forecast
+from campaigns import access, actions, changes, forecast, pace
 from campaigns.explain import explain
 from campaigns.models import Campaign, Message
 from campaigns.progress import progress
+from campaigns.sequence import Condition, Otherwise
 
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
@@ -44,6 +45,10 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "per_domain_per_day",
             "gap_seconds",
             "gap_jitter_seconds",
+            "duplicates",
+            "stop_on",
+            "stop_scope",
+            "goal_url",
             "track_opens",
             "track_clicks",
             "paused_reason",
@@ -66,6 +71,10 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "per_domain_per_day": {"help_text": "Most mails a day to each recipient domain; null is no limit."},
             "gap_seconds": {"help_text": "Least seconds between two mails of a sender; null is the class's own."},
             "gap_jitter_seconds": {"help_text": "Up to so many random seconds more; null is the class's own."},
+            "duplicates": {"help_text": "Whose contacts its launch leaves out: campaign (its own), active or any."},
+            "stop_on": {"help_text": "What ends it for a contact beside complaints and opt-outs: reply, bounce, goal."},
+            "stop_scope": {"help_text": "For whom it ends then: campaign, agency (all campaigns) or company."},
+            "goal_url": {"help_text": "A click on a link that begins with it reaches the goal; empty is none."},
             "track_opens": {"help_text": "Whether its HTML has a pixel."},
             "track_clicks": {"help_text": "Whether links of its HTML lead through the agency's own host."},
             "paused_reason": {"help_text": "Why the machine paused it, for programs; empty where a person did."},
@@ -73,6 +82,47 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "launched_at": {"help_text": "null while it is a draft."},
             "finished_at": {"help_text": "When it was finished or cancelled, else null."},
         }
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """One step of a campaign. The first has no use for its delay and its condition."""
+
+    id = serializers.IntegerField(required=False, allow_null=True, help_text="null or left out is a new step.")
+    delay = serializers.IntegerField(min_value=1, max_value=999, default=3, help_text="After the mail before.")
+    unit = serializers.ChoiceField(choices=pace.Unit.choices, default=pace.Unit.DAYS)
+    condition = serializers.ChoiceField(choices=Condition.choices, default=Condition.NONE, allow_blank=True)
+    otherwise = serializers.ChoiceField(
+        choices=Otherwise.choices, default=Otherwise.NEXT, help_text="What becomes of who does not meet the condition."
+    )
+    subject = serializers.CharField(
+        max_length=250, default="", allow_blank=True, help_text="Empty: in the thread of the mail before."
+    )
+    html = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
+    text = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
+
+
+class EffectSerializer(serializers.Serializer[Any]):
+    """What a change of the steps does to contacts. Places are those after the change."""
+
+    count = serializers.IntegerField()
+    step = serializers.IntegerField(help_text="Place, before the change, of the step that they wait for; null is none.")
+    to = serializers.IntegerField(help_text="Place of the step that follows now; null is none.")
+    before = serializers.ListField(child=serializers.DateTimeField(), help_text="First and last due time so far.")
+    after = serializers.ListField(
+        child=serializers.DateTimeField(), help_text="The same after the change; null where a condition decides."
+    )
+    text = serializers.CharField(help_text="The same in words.")
+
+
+class StepsSerializer(serializers.Serializer[Any]):
+    """The steps of a campaign, in their order, and what a change of them does."""
+
+    steps = StepSerializer(many=True, allow_empty=False)
+    seen = serializers.CharField(
+        default="", allow_blank=True, help_text="Of the answer that told the effects; without it they are only told."
+    )
+    effects = EffectSerializer(many=True, read_only=True)
+    saved = serializers.BooleanField(read_only=True, help_text="Whether the campaign has these steps.")
 
 
 class AccountProgressSerializer(serializers.Serializer[Any]):
@@ -262,6 +312,29 @@ class CampaignViewSet(ViewSet):
         """When what waits will have gone, day by day, what keeps it back, its cost, and what came of the forecast."""
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
         return Response(ForecastReportSerializer(forecast.report(campaign, now=timezone.now())).data)
+
+    @action(detail=True, methods=["get", "put"])
+    def steps(self, request: Request, pk: str) -> Response:
+        """The steps. A PUT that changes what comes next for anybody tells so, and saves with `seen` of that answer."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        effects: list[changes.Effect] = []
+        saved, seen = True, ""
+        if request.method == "PUT":
+            given = StepsSerializer(data=request.data)
+            given.is_valid(raise_exception=True)
+            wanted = [changes.Wanted(**one) for one in given.validated_data["steps"]]
+            now = timezone.now()
+            try:
+                effects = changes.foresee(campaign, wanted, now=now)
+                seen = changes.seal(wanted, effects)
+                saved = not effects or given.validated_data["seen"] == seen
+                if saved:
+                    changes.change(campaign, wanted, now=now)
+            except changes.ChangeRefusedError as refused:
+                raise serializers.ValidationError({"steps": refused.problems}) from None
+        steps = changes.steps_of(campaign) if saved else wanted
+        told = {"steps": steps, "seen": seen, "effects": [one.as_dict() for one in effects], "saved": saved}
+        return Response(StepsSerializer(told).data)
 
 
 class MessageViewSet(ViewSet):

@@ -16,11 +16,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns import launch, pace
-from campaigns.models import Campaign, ContactList, Step
+from campaigns.changes import MOST_STEPS, Wanted
+from campaigns.models import Campaign, ContactList, Duplicates, Step, StopOn, StopScope
+from campaigns.sequence import Condition, Otherwise
 from providers.accounts.routing import Route
 
 SCHEDULE = ("weekdays", "window_from", "window_until", "timezone", "window_zone", "holidays")
 WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day", "gap_seconds", "gap_jitter_seconds")
+SEQUENCE = ("duplicates", "stop_on", "stop_scope", "goal_url")
 TRACKING = ("track_opens", "track_clicks")
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 
@@ -46,6 +49,74 @@ class CountryField(forms.ChoiceField):
         super().__init__(choices=lambda: [("", _("No country")), *pace.countries().items()], required=False, **kwargs)
 
 
+class StopOnField(forms.MultipleChoiceField):
+    """What ends a sequence for a contact; nothing is a choice too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            choices=StopOn.choices,
+            widget=forms.CheckboxSelectMultiple,
+            initial=list(StopOn.values),
+            required=False,
+            help_text=Campaign._meta.get_field("stop_on").help_text,
+            **kwargs,
+        )
+
+
+class StepForm(forms.Form):
+    """One step of a sequence. The first has no use for its delay and its condition, and leaves them out."""
+
+    id = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    delay = forms.IntegerField(
+        label=gettext_lazy("Delay after the mail before"), min_value=1, max_value=999, initial=3, required=False
+    )
+    unit = forms.ChoiceField(
+        label=gettext_lazy("Counted in"), choices=pace.Unit.choices, initial=pace.Unit.DAYS, required=False
+    )
+    condition = forms.ChoiceField(label=gettext_lazy("Only who"), choices=Condition.choices, required=False)
+    otherwise = forms.ChoiceField(
+        label=gettext_lazy("The others"), choices=Otherwise.choices, initial=Otherwise.NEXT, required=False
+    )
+    subject = forms.CharField(
+        label=gettext_lazy("Subject"),
+        max_length=250,
+        required=False,
+        help_text=gettext_lazy("Of a follow-up, empty: in the thread of the mail before."),
+    )
+    html = forms.CharField(
+        label="HTML", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "true"})
+    )
+    text = forms.CharField(
+        label=gettext_lazy("Plain text"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy("Empty: made from the HTML."),
+    )
+
+    def wanted(self) -> Wanted:
+        """The step as it is to be."""
+        given = self.cleaned_data.items()
+        return Wanted(**{name: value for name, value in given if name != "DELETE" and value not in ("", None)})
+
+
+class _Steps(forms.BaseFormSet):  # type: ignore[type-arg]
+    deletion_widget = forms.HiddenInput
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """The steps that are to be, in their order; those of forms nobody has touched are not."""
+        return [form.wanted() for form in self.forms if not form.cleaned_data.get("DELETE") and form.cleaned_data != {}]
+
+
+def steps(data: Any = None, *, initial: Sequence[dict[str, Any]] = (), more: int = 0) -> Any:
+    """A formset of StepForm, with so many empty ones; its `wanted` are the steps that it asks for."""
+    made = forms.formset_factory(
+        StepForm, formset=_Steps, extra=more, can_delete=True, max_num=MOST_STEPS, validate_max=True
+    )
+    return made(data, initial=initial, prefix="steps")
+
+
 class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
     """A new campaign with its first mail, saved as a draft. What a launch would refuse in its texts is refused here.
 
@@ -54,6 +125,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
 
     weekdays = WeekdaysField(label=gettext_lazy("Days"))
     holidays = CountryField(label=gettext_lazy("Not on the holidays of"))
+    stop_on = StopOnField(label=gettext_lazy("Stop on"))
     subject = forms.CharField(label=gettext_lazy("Subject"), max_length=250)
     html = forms.CharField(
         label="HTML", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "true"})
@@ -68,11 +140,13 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Campaign
-        fields = ("name", "list", "traffic_class", "distribution", "overflow", *WHEN, *TRACKING)
+        fields = ("name", "list", "traffic_class", "distribution", "overflow", *WHEN, *SEQUENCE, *TRACKING)
         widgets = {
             "distribution": forms.RadioSelect,
             "overflow": forms.RadioSelect,
             "window_zone": forms.RadioSelect,
+            "duplicates": forms.RadioSelect,
+            "stop_scope": forms.RadioSelect,
             "window_from": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
             "window_until": forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
         }
@@ -82,6 +156,9 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         choice = self.fields["list"]
         assert isinstance(choice, forms.ModelChoiceField)
         choice.queryset, choice.empty_label = lists, _("Choose a list")
+        for name in ("duplicates", "stop_scope"):
+            # Whoever does not choose has the narrowest.
+            self.fields[name].required = False
         self._accounts = {f"share_{route.account_id}": route.name for route in accounts}
         for field, name in self._accounts.items():
             # The limits are no attributes: a field that the page hides must not keep the form from being sent.
@@ -92,13 +169,20 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         """What belongs together on the page."""
         shares_hint = _("Percent of the mails for each account; together 100.")
         return [
-            (_("To whom"), "", ["name", "list"]),
+            (_("To whom"), "", ["name", "list", "duplicates"]),
             (_("The mail"), "", ["subject", "html", "text"]),
+            (_("What ends it for a contact"), "", ["stop_on", "goal_url", "stop_scope"]),
             (_("When"), "", [*WHEN]),
             (_("What to count"), "", [*TRACKING]),
             (_("Delivery"), "", ["traffic_class", "overflow", "distribution"]),
             *([(_("Shares"), shares_hint, [*self._accounts])] if self._accounts else []),
         ]
+
+    def clean_stop_scope(self) -> str:
+        return self.cleaned_data["stop_scope"] or StopScope.CAMPAIGN
+
+    def clean_duplicates(self) -> str:
+        return self.cleaned_data["duplicates"] or Duplicates.CAMPAIGN
 
     def clean_subject(self) -> str:
         subject: str = self.cleaned_data["subject"]

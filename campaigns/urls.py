@@ -11,6 +11,7 @@ urlpatterns = [
     path("campaigns/<int:id>/progress/", views.campaign_progress, name="progress"),
     path("campaigns/<int:id>/doubts/<slug:action>/", views.campaign_doubts, name="doubts"),
     path("campaigns/<int:id>/forecast/", views.campaign_forecast, name="forecast"),
+    path("campaigns/<int:id>/sequence/", views.campaign_sequence, name="sequence"),
     path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
     path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
     path("contacts/", views.contacts, name="contacts"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,8 +21,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from campaigns import access, actions, doubt, forecast, intake, summaries
-from campaigns.forms import CampaignForm, UploadForm
+from campaigns import access, actions, changes, doubt, forecast, intake, summaries
+from campaigns.forms import CampaignForm, UploadForm, steps
 from campaigns.models import Campaign, Intake, Message, Verdict
 from campaigns.progress import progress
 from providers.senders import routes
@@ -53,11 +54,41 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
         lists=access.lists_for(request.user),
         accounts=routes.plannable(context.current_agency(), now=timezone.now()),
     )
-    if form.is_valid():
-        campaign = form.save()
-        messages.success(request, _("“%(name)s” is saved as a draft.") % {"name": campaign.name})
-        return redirect("campaigns:detail", campaign.pk)
-    return render(request, "campaigns/campaign_form.html", {"form": form})
+    follow_ups = steps(request.POST if "steps-TOTAL_FORMS" in request.POST else None, more=_more(request))
+    if form.is_valid() and (not follow_ups.is_bound or follow_ups.is_valid()):
+        try:
+            campaign = _draft(form, follow_ups)
+        except changes.ChangeRefusedError as refused:
+            for problem in refused.problems:
+                form.add_error(None, problem)
+        else:
+            messages.success(request, _("“%(name)s” is saved as a draft.") % {"name": campaign.name})
+            return redirect("campaigns:detail", campaign.pk)
+    return render(request, "campaigns/campaign_form.html", {"form": form, "follow_ups": follow_ups})
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
+    """The steps of a campaign; what a change does to whom is shown before it is saved."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    now = timezone.now()
+    sequence = steps(
+        request.POST or None, more=_more(request), initial=[asdict(one) for one in changes.steps_of(campaign)]
+    )
+    found: dict[str, Any] = {"campaign": summaries.of(campaign), "steps": sequence}
+    if sequence.is_bound and sequence.is_valid():
+        try:
+            effects = changes.foresee(campaign, sequence.wanted, now=now)
+            seen = changes.seal(sequence.wanted, effects)
+            if not effects or request.POST.get("seen") == seen:
+                changes.change(campaign, sequence.wanted, now=now)
+                messages.success(request, _("The steps of “%(name)s” are saved.") % {"name": campaign.name})
+                return redirect("campaigns:detail", campaign.pk)
+            found |= {"effects": effects, "seen": seen}
+        except changes.ChangeRefusedError as refused:
+            found["problems"] = refused.problems
+    return render(request, "campaigns/campaign_sequence.html", found)
 
 
 @login_required
@@ -266,6 +297,21 @@ def _buttons(campaign: Campaign) -> Iterable[dict[str, Any]]:
             "confirm": action.confirm,
             "url": reverse("campaigns:act", args=[campaign.pk, action.name]),
         }
+
+
+def _more(request: HttpRequest) -> int:
+    """How many empty steps a page without scripts asks for."""
+    wanted = request.GET.get("more", "")
+    return min(changes.MOST_STEPS, int(wanted)) if wanted.isascii() and wanted.isdigit() else 0
+
+
+def _draft(form: CampaignForm, follow_ups: Any) -> Campaign:
+    """The draft with all its steps, or nothing."""
+    with transaction.atomic():
+        campaign = form.save()
+        if follow_ups.is_bound and follow_ups.wanted:
+            changes.change(campaign, [*changes.steps_of(campaign), *follow_ups.wanted], now=timezone.now())
+    return campaign
 
 
 def _import(form: UploadForm) -> Intake:

@@ -119,7 +119,7 @@ def _icon(name: str, size: int) -> SafeString:
 @register.simple_tag
 def action_icon(name: object) -> SafeString:
     """The icon of a step that a campaign's page offers; none for a step it does not know."""
-    icons = {"launch": "play", "resume": "play", "pause": "pause", "cancel": "ban"}
+    icons = {"launch": "play", "resume": "play", "pause": "pause", "cancel": "ban", "join": "user-plus"}
     known = icons.get(str(name))
     return _icon(known, 16) if known else SafeString("")
 

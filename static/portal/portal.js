@@ -83,3 +83,37 @@ function setTouch(lost) {
 document.addEventListener("htmx:sendError", () => setTouch(true));
 document.addEventListener("htmx:responseError", () => setTouch(true));
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) setTouch(false); });
+
+// Rows of a form that are added and taken out. A row that was taken out is still sent, with the mark that it is.
+const rows = document.querySelector("[data-rows]");
+
+function renumber() {
+  const shown = [...rows.querySelectorAll("[data-step]")].filter((row) => !row.hidden);
+  shown.forEach((row, index) => {
+    row.querySelector("[data-number]").textContent = String(index + Number(rows.dataset.first));
+  });
+}
+
+if (rows) {
+  const form = rows.closest("form");
+  const total = form.querySelector("[name$=TOTAL_FORMS]");
+  const template = form.querySelector("template[data-row]");
+  for (const button of form.querySelectorAll("[data-add-row], [data-remove-row]")) button.hidden = false;
+  form.querySelector("[data-add-row]").addEventListener("click", () => {
+    const made = document.createElement("div");
+    made.innerHTML = template.innerHTML.replaceAll("__prefix__", total.value);
+    const row = made.querySelector("[data-step]");
+    row.querySelector("[data-remove-row]").hidden = false;
+    total.value = String(Number(total.value) + 1);
+    rows.append(row);
+    renumber();
+    row.querySelector("input:not([type=hidden])").focus();
+  });
+  rows.addEventListener("click", (event) => {
+    const row = event.target.closest("[data-remove-row]")?.closest("[data-step]");
+    if (!row) return;
+    row.querySelector("[name$=DELETE]").value = "on";
+    row.hidden = true;
+    renumber();
+  });
+}

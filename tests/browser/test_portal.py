@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import dispatch
+from campaigns import changes, dispatch
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
 from tenants import context
@@ -75,7 +75,7 @@ def test_pages_fit_and_do_not_complain(
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
     complaints.listen(page)
     sign_in(page, site, "alpha", "carol@alpha.test")
-    for path in ("/", "/campaigns/", f"/campaigns/{campaign.pk}/", "/campaigns/new/", "/contacts/"):
+    for path in ("/", "/campaigns/", f"/campaigns/{campaign.pk}/", "/campaigns/new/?more=1", "/contacts/"):
         answer = page.goto(site.url("alpha", path))
         assert answer.status == 200
         page.wait_for_load_state("networkidle")
@@ -83,6 +83,30 @@ def test_pages_fit_and_do_not_complain(
         shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
         red, green, blue = (int(part) for part in shade.strip("rgb()").split(",")[:3])
         assert (red + green + blue < 3 * 80) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_carol_adds_a_follow_up_and_takes_another_out(
+    committed: dict[str, Agency], site: Site, browser: Any, complaints: Complaints, width: int
+) -> None:
+    with context.entered(committed["alpha"]):
+        campaign = stage.campaign(stage.contact_list("ours", 2))
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    complaints.listen(page)
+    sign_in(page, site, "alpha", "carol@alpha.test")
+    page.goto(site.url("alpha", f"/campaigns/{campaign.pk}/sequence/"))
+    for text in ("<p>Not this</p>", "<p>Again</p>"):
+        page.get_by_role("button", name="Add a step").click()
+        page.locator("[data-step]").last.get_by_label("HTML").fill(text)
+    page.locator("[data-step]").last.get_by_label("Counted in").select_option("working_days")
+    page.get_by_role("button", name="Take this step out").first.click()
+    assert page.locator("[data-number]:visible").all_inner_texts() == ["1", "2"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("are saved").first.wait_for()
+    with context.entered(committed["alpha"]):
+        found = changes.steps_of(campaign)
+        assert [(one.html, one.unit) for one in found[1:]] == [("<p>Again</p>", "working_days")]
 
 
 def test_carol_reads_the_portal_in_russian(

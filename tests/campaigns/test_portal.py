@@ -131,9 +131,9 @@ def test_its_steps_are_those_that_its_state_allows(carols: Visitor, beta: Agency
 
     assert offered() == ["launch"]
     carols.post(f"{url}launch/")
-    assert offered() == ["pause", "cancel"]
+    assert offered() == ["pause", "join", "cancel"]
     carols.post(f"{url}pause/")
-    assert offered() == ["resume", "cancel"]
+    assert offered() == ["resume", "join", "cancel"]
     carols.post(f"{url}resume/")
     carols.post(f"{url}cancel/")
     assert offered() == []
