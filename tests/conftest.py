@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 from django.utils import translation
 
@@ -19,6 +20,8 @@ CAST = [
     ("alpha", "Alpha", "carol@alpha.test", "Europe/Berlin"),
     ("beta", "Beta", "oscar@beta.test", "America/New_York"),
 ]
+# Nobody steals these passwords, so they need not be slow. How slow is part of each hash: other processes read them too.
+PBKDF2PasswordHasher.iterations = 1_000
 # What outlives a test: the agencies, their people, and what migrations wrote.
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "users_user", "tenants_agency", "tenants_domain"}
 

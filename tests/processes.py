@@ -1,10 +1,12 @@
 """Other processes that work with this run's test database."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.db import connection
@@ -22,32 +24,14 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "DJANGO_SETTINGS_MODULE": "outreach.settings", "DATABASE_URL": url, **more}
 
 
-def race(module: str, racers: Sequence[Sequence[str]]) -> list[str]:
-    """Run this test module once for each list of arguments, let all go together; return what each printed.
-
-    A racer prints "ready", waits for a line on its standard input, and ends by itself within a minute.
-    """
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for arguments in racers
-    ]
-    try:
-        for racer in running:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
-        for racer in running:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        return [racer.communicate(timeout=60)[0] for racer in running]
-    finally:
-        for racer in running:
-            racer.kill()
-            racer.wait()
+def race(module: str, racers: Sequence[Sequence[Any]]) -> list[Any]:
+    """Run this test module's `race` in a process for each list of arguments, together; return what each returned."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.racing", module, json.dumps(racers)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        timeout=90,
+        check=True,
+    )
+    return json.loads(ran.stdout)

@@ -169,7 +169,7 @@ def test_every_mail_has_one_reason_in_any_state_and_every_reason_occurs(
     alpha: Agency, beta: Agency, accounts: list[Account]
 ) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(150):
+    for seed in range(75):
         rng = random.Random(seed)
         now = rng.choice([NOON, NOON, NOON, CHRISTMAS])
         with context.entered(rng.choice([alpha, beta])) as agency, transaction.atomic():

@@ -235,11 +235,12 @@ class Watch:
     """Sees to it that a scene goes on: what dead workers hold is taken back as if its lease had ended, and where all
     wait for a moment to come, the workers' clocks are set forward, more and more.
 
-    `still` is how many seconds the longest answer takes: no living worker is at the same mail for so long.
+    `still` is for how many seconds nothing changes then. Where workers may be `dead`, no answer takes that long:
+    no living worker is at the same mail.
     """
 
-    def __init__(self, scene: Scene, fleet: Fleet, still: float) -> None:
-        self._scene, self._fleet, self._still = scene, fleet, still
+    def __init__(self, scene: Scene, fleet: Fleet, still: float, dead: bool = True) -> None:
+        self._scene, self._fleet, self._still, self._dead = scene, fleet, still, dead
         self._changed = time.monotonic()
         self._step = 61.0
         self.seen: Counter[str] = Counter()
@@ -251,9 +252,9 @@ class Watch:
             self.seen, self._changed, self._step = found, time.monotonic(), 61.0
         elif time.monotonic() - self._changed > self._still:
             self._changed = time.monotonic()
-            if found["claimed"]:
+            if found["claimed"] and self._dead:
                 self._scene.rescue(now=self._fleet.now() + timedelta(minutes=6))
-            elif found["scheduled"]:
+            elif found["scheduled"] and not found["claimed"]:
                 self._fleet.set_clock(self._fleet.ahead + self._step)
                 self._step *= 4
         return found
@@ -267,9 +268,9 @@ def sent_at_least(scene: Scene, fleet: Fleet, count: int) -> None:
     )
 
 
-def finish(scene: Scene, fleet: Fleet, *, still: float = STILL_SECONDS) -> None:
+def finish(scene: Scene, fleet: Fleet, *, still: float = STILL_SECONDS, dead: bool = True) -> None:
     """Wait until nothing is left to do."""
-    watch = Watch(scene, fleet, still)
+    watch = Watch(scene, fleet, still, dead)
 
     def done() -> bool:
         found = watch.look()

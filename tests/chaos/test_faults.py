@@ -74,7 +74,7 @@ def test_answers_are_lost(two_agencies: Scene, fleet: Fleet, fault: str, provide
     two_agencies.script(*(f"{provider}={fault}:{EVERY}" for provider in providers))
     two_agencies.launch(scaled(300, 5_000))
     with fleet.working(WORKERS):
-        finish(two_agencies, fleet)
+        finish(two_agencies, fleet, dead=False)
         requests = two_agencies.counts()["requests"]
         # Resend takes the same mail again and sends it once, so its doubts end at once.
         most = sum(requests[provider] // EVERY for provider in providers if provider != "resend")
@@ -88,7 +88,7 @@ def test_refusals_come_in_waves(two_agencies: Scene, fleet: Fleet) -> None:
     two_agencies.script(*(f"{provider}=waves:{wave}" for provider in two_agencies.accounts))
     two_agencies.launch(scaled(240, 4_000))
     with fleet.working(WORKERS):
-        finish(two_agencies, fleet, still=0.5)
+        finish(two_agencies, fleet, still=0.5, dead=False)
         troubles = two_agencies.counts()["troubles"]
         # Only a 500 leaves a doubt; the mail server never does, for it refuses before it has the mail.
         most = troubles.get("resend 500", 0) * ON_THE_WIRE + troubles.get("sendgrid 500", 0)

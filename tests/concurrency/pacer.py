@@ -1,32 +1,22 @@
-"""One of many processes that take their turn at one account: `python -m tests.concurrency.pacer ACCOUNT SECONDS`.
+"""One of many processes that take their turn at one account; `tests.racing` starts them."""
 
-Waits for a line on standard input, takes for so many seconds, and prints when it got how many, by the machine's clock.
-"""
-
-import sys
 import time
+from collections.abc import Callable
 
-import django
-
-django.setup()
-
-from providers.accounts import rate  # noqa: E402
-from providers.accounts.models import Account  # noqa: E402
+from providers.accounts import rate
+from providers.accounts.models import Account
 
 
-def main(account_id: int, seconds: float) -> None:
-    """Take whatever is granted, up to a hundred at a time."""
+def race(account_id: int, seconds: float, ready: Callable[[], object]) -> list[tuple[float, int]]:
+    """Take whatever is granted, up to a hundred at a time; return when it got how many, by the machine's clock."""
     account = Account.objects.get(pk=account_id)
-    print("ready", flush=True)
-    sys.stdin.readline()
+    taken = []
+    ready()
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
         granted, wait = rate.take(account, 100)
         if granted:
-            print(time.monotonic(), granted, flush=True)
+            taken.append((time.monotonic(), granted))
         else:
             time.sleep(min(wait, max(0.0, end - now)))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    return taken

@@ -25,9 +25,8 @@ def account(per_second: str | None) -> Account:
 
 def pace(found: Account) -> list[tuple[float, int]]:
     """When, and how many, for all processes together, in the order of time."""
-    said = processes.race("tests.concurrency.pacer", [[str(found.pk), str(SECONDS)]] * PACERS)
-    lines = [line.split() for one in said for line in one.splitlines()]
-    return sorted((float(at), int(count)) for at, count in lines)
+    taken = processes.race("tests.concurrency.pacer", [[found.pk, SECONDS]] * PACERS)
+    return sorted((at, count) for each in taken for at, count in each)
 
 
 @pytest.mark.parametrize("per_second", [5, 40])
