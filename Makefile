@@ -33,7 +33,7 @@ test: ## set up, and run the tests (ARGS="-k quota")
 	@$(call set_up,dev)
 	@$(VENV) -m pytest $(ARGS)
 
-chaos: ## set up, and play every fault at full scale: kills, restarts, lost answers, quota races (ARGS="-k restarts")
+chaos: ## set up, and play every fault at full scale, in about twenty minutes (ARGS="-k restarts")
 	@$(call set_up,dev)
 	@CHAOS=full $(VENV) -m pytest tests/chaos $(ARGS)
 
