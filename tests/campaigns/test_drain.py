@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -88,7 +89,7 @@ def test_an_account_that_is_taken_away_gets_no_further_batch(
 ) -> None:
     smtp = accounts["smtp"]
 
-    def take_away(self: delivery.Delivery, batch: delivery.Batch, more: Callable[[], delivery.Batch | None]) -> int:
+    def take_away(self: delivery.Delivery, *of: Any) -> int:
         match change:
             case "disabled":
                 Account.objects.filter(pk=smtp.pk).update(enabled=False)
@@ -96,7 +97,7 @@ def test_an_account_that_is_taken_away_gets_no_further_batch(
                 Allotment.objects.filter(agency=alpha, account=smtp).delete()
             case _:
                 Account.objects.filter(pk=smtp.pk).update(owner=beta)
-        return deliver(self, batch, more)
+        return deliver(self, *of)
 
     deliver = delivery.Delivery.run
     monkeypatch.setattr(delivery.Delivery, "run", take_away)
