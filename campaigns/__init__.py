@@ -25,6 +25,8 @@ spintax      pure: {a|b|c} becomes Liquid, and what a mail shows of it
 links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
+preview      a step's mail as a contact would get it, made by the same
+inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates
 suppressions who must not be mailed: the one definition for all who ask

@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, ContactList, Intake, Message, RejectedRow
+from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow
 from tenants import context
 from tenants.users.models import User
 
@@ -31,6 +31,11 @@ def messages_for(user: Visitor) -> QuerySet[Message]:
 def lists_for(user: Visitor) -> QuerySet[ContactList]:
     """The lists that this user may import into and write to."""
     return _seen_by(user, ContactList.objects.all())
+
+
+def contacts_of(user: Visitor, campaign: Campaign) -> QuerySet[Contact]:
+    """The contacts of the campaign's list whom this user may see."""
+    return _seen_by(user, Contact.objects.filter(subscriptions__list=campaign.list_id, subscriptions__active=True))
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

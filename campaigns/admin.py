@@ -21,7 +21,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from campaigns import actions, feasibility
+from campaigns import actions, feasibility, inspection
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
@@ -194,7 +194,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
-    shown = ("status", "paused_because", "mails", "created_at", "launched_at", "finished_at")
+    shown = ("status", "paused_because", "mails", "findings", "created_at", "launched_at", "finished_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "weekdays":
@@ -244,9 +244,18 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
         links = (
             (reverse("campaigns:detail", args=[campaign.pk]), _("Progress and forecast")),
             (reverse("campaigns:sequence", args=[campaign.pk]), _("Steps")),
+            (reverse("campaigns:preview", args=[campaign.pk]), _("Preview")),
             (messages_url, _("Each of them")),
         )
         return _links(*links)
+
+    @admin.display(description=gettext_lazy("check before launch"), empty_value="—")
+    def findings(self, campaign: Campaign) -> str | None:
+        if not _is_draft(campaign):
+            return None
+        found = inspection.inspect(campaign)
+        lines = ((one.severity.label, f"{one.where}: " if one.where else "", one.text) for one in found)
+        return format_html_join("", "<p><b>{}</b> {}{}</p>", lines) or _("There is nothing to be said of its texts.")
 
     @admin.action(description=gettext_lazy("Launch"), permissions=["change"])
     def launch(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, forecast, pace
+from campaigns import access, actions, changes, forecast, inspection, pace
 from campaigns.explain import explain
 from campaigns.models import Campaign, Message
 from campaigns.progress import progress
@@ -282,6 +282,15 @@ class ForecastReportSerializer(serializers.Serializer[Any]):
     outcome = OutcomeSerializer(help_text="null for a draft.")
 
 
+class FindingSerializer(serializers.Serializer[Any]):
+    """One thing to be said of a campaign's texts before its launch."""
+
+    code = serializers.CharField(help_text="What it is, for programs.")
+    severity = serializers.ChoiceField(choices=inspection.Severity.choices)
+    where = serializers.IntegerField(help_text="Position of its step; null for the campaign as a whole.")
+    text = serializers.CharField(help_text="What it is and what to do, in words.")
+
+
 class Pages(PageNumberPagination):
     """50 a page, up to 200 with `?page_size=`."""
 
@@ -335,6 +344,12 @@ class CampaignViewSet(ViewSet):
         steps = changes.steps_of(campaign) if saved else wanted
         told = {"steps": steps, "seen": seen, "effects": [one.as_dict() for one in effects], "saved": saved}
         return Response(StepsSerializer(told).data)
+
+    @action(detail=True, url_path="inspection")
+    def inspect(self, request: Request, pk: str) -> Response:
+        """What is to be said of its texts before it is launched, the worst first; `refused` prevents the launch."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        return Response(FindingSerializer(inspection.inspect(campaign), many=True).data)
 
 
 class MessageViewSet(ViewSet):

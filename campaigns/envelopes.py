@@ -59,9 +59,12 @@ class Envelopes:
         self._mails: dict[int, _Mail | str] = {}
         self._threads: dict[int, Thread] = {}
 
-    def prepare(self, batch: Sequence[Claimed]) -> None:
-        """Make the steps of a batch ready, as they are now."""
-        before = _mails_before([message for message in batch if message.in_thread])
+    def prepare(self, batch: Sequence[Claimed], before: dict[int, list[Sent]] | None = None) -> None:
+        """Make the steps of a batch ready, as they are now. `before` are the mails that went to the contacts earlier,
+        by message; unless given, those that did.
+        """
+        if before is None:
+            before = _mails_before([message for message in batch if message.in_thread])
         wanted = {message.step_id for message in batch} | {mail.step_id for sent in before.values() for mail in sent}
         steps = {step.pk: step for step in Step.objects.filter(pk__in=wanted).select_related("campaign")}
         self._mails |= {pk: _made(step, self._agency, self._host) for pk, step in steps.items()}

@@ -1,6 +1,7 @@
 """The portal: campaigns, contacts and imports of the agency that the visitor has signed in to."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +20,14 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from campaigns import access, actions, changes, doubt, forecast, intake, summaries
+from campaigns import access, actions, changes, doubt, forecast, inspection, intake, preview, rendering, summaries
 from campaigns.forms import CampaignForm, UploadForm, steps
-from campaigns.models import Campaign, Intake, Message, Verdict
+from campaigns.models import Campaign, Contact, Intake, Message, Step, Verdict
 from campaigns.progress import progress
+from providers.accounts.errors import MessageRefused
 from providers.senders import routes
 from tenants import context
 
@@ -33,6 +36,10 @@ ROWS_PER_PAGE = 50
 LATEST_IMPORTS = 50
 DOUBTS_SHOWN = 20
 FORESEEN_DAYS = 10
+# Pictures may come from anywhere, as in a mail program; nothing else may come, run or lead away.
+PREVIEW_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src https: http: data:; sandbox; frame-ancestors 'self'"
+)
 ACCOUNT_TONES = ("accent-bar", "info-bar", "warning-bar", "success", "doubt", "danger")
 
 
@@ -125,6 +132,48 @@ def campaign_forecast(request: HttpRequest, id: int) -> HttpResponse:
 
 
 @login_required
+@require_GET
+def campaign_inspection(request: HttpRequest, id: int) -> HttpResponse:
+    """The part of a draft's page that takes a moment to find: what is to be said of its texts."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    found = {"campaign": campaign, "findings": inspection.inspect(campaign)}
+    return render(request, "campaigns/_inspection.html", found)
+
+
+@login_required
+@require_GET
+def campaign_preview(request: HttpRequest, id: int) -> HttpResponse:
+    """A step's mail as a contact would get it."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    step, contact = _previewed(request, campaign)
+    found: dict[str, Any] = {"campaign": campaign, "steps": campaign.steps.filter(position__isnull=False), "step": step}
+    found |= {"contact": contact, "narrow": request.GET.get("width") == "narrow", "asked": request.GET.get("contact")}
+    if step and contact:
+        try:
+            found["mail"] = preview.of(step, contact)
+        except (rendering.NotRenderedError, MessageRefused) as error:
+            found["problem"] = str(error)
+    return render(request, "campaigns/preview.html", found)
+
+
+@login_required
+@require_GET
+@xframe_options_sameorigin
+def campaign_preview_html(request: HttpRequest, id: int) -> HttpResponse:
+    """The HTML of a preview for its frame: it runs nothing and leads nowhere."""
+    step, contact = _previewed(request, get_object_or_404(access.campaigns_for(request.user), pk=id))
+    if not step or not contact:
+        raise Http404
+    try:
+        mail = preview.of(step, contact)
+    except (rendering.NotRenderedError, MessageRefused):
+        raise Http404 from None
+    response = HttpResponse(preview.framed(mail))
+    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    return response
+
+
+@login_required
 @require_POST
 def campaign_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
     """Launch, pause, resume or cancel a campaign."""
@@ -214,6 +263,15 @@ def import_rejected(request: HttpRequest, id: int) -> HttpResponseBase:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": str(content_disposition_header(True, name))},
     )
+
+
+def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, Contact | None]:
+    """The step and the contact that the address names, or the first of each."""
+    steps = campaign.steps.filter(position__isnull=False).select_related("campaign")
+    position, address = request.GET.get("step", ""), request.GET.get("contact", "").strip()
+    step = (steps.filter(position=int(position)) if re.fullmatch(r"[0-9]{1,4}", position) else steps).first()
+    people = access.contacts_of(request.user, campaign).order_by("pk")
+    return step, (people.filter(email__iexact=address) if address else people).first()
 
 
 def import_summary(found: Intake) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def test_pages_fit_and_do_not_complain(
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
     complaints.listen(page)
     sign_in(page, site, "alpha", "carol@alpha.test")
-    for path in ("/", "/campaigns/", f"/campaigns/{campaign.pk}/", "/campaigns/new/?more=1", "/contacts/"):
+    own = f"/campaigns/{campaign.pk}/"
+    for path in ("/", "/campaigns/", own, f"{own}preview/", "/campaigns/new/?more=1", "/contacts/"):
         answer = page.goto(site.url("alpha", path))
         assert answer.status == 200
         page.wait_for_load_state("networkidle")

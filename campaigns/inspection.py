@@ -1,0 +1,203 @@
+"""What is to be said of a campaign's texts before it is launched: what would be refused, who would be held, and what
+makes a mail land where nobody reads it. No network is asked.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import connection, models
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from campaigns import draft, launch, preview, rendering
+from campaigns.models import Campaign, Contact, Step
+from providers.accounts.envelope import Envelope
+from providers.accounts.errors import MessageRefused
+from providers.accounts.models import TrafficClass
+
+# Gmail shows no more of a mail's HTML than this.
+CLIPPED_BYTES = 102 * 1024
+LEAST_TEXT = 100
+MOST_LINKS = 15
+_SHORTENERS = frozenset(["bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "buff.ly", "cutt.ly", "clck.ru"])
+_SHOUTED = (
+    *("100% free", "act now", "buy now", "cash bonus", "click here", "congratulations", "double your", "earn money"),
+    *("free money", "guaranteed", "limited time", "no obligation", "risk-free", "urgent", "winner", "you have won"),
+    *("бесплатно!", "вы выиграли", "гарантированный доход", "срочно", "только сегодня", "жми"),
+)
+_image = re.compile(r"<img\b", re.IGNORECASE)
+_href = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
+_tag = re.compile(r"<style.*?</style>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# A post code with a word on its line: what every postal address has.
+_postal = re.compile(r"^(?=.*[^\W\d_]{3})(?!.*https?:).*\b\d{4,6}\b", re.MULTILINE)
+_host = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]", re.IGNORECASE)
+
+
+class Severity(models.TextChoices):
+    """What a finding means for the launch."""
+
+    REFUSED = "refused", gettext_lazy("Prevents the launch")
+    WARNING = "warning", gettext_lazy("Warning")
+    NOTE = "note", gettext_lazy("Note")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to be said: `where` is the position of its step, None for the campaign as a whole."""
+
+    code: str
+    severity: Severity
+    where: int | None
+    text: str
+
+
+def inspect(campaign: Campaign) -> list[Finding]:
+    """All that is to be said of the campaign's texts as they are now, the worst first."""
+    steps = list(campaign.steps.filter(position__isnull=False))
+    refused = [Finding("texts", Severity.REFUSED, None, text) for text in launch.check_texts(campaign, steps)]
+    found = [*refused] if refused else [one for step in steps for one in _of_step(campaign, step)]
+    order = list(Severity)
+    return sorted(found, key=lambda one: (order.index(one.severity), one.where or 0))
+
+
+def _of_step(campaign: Campaign, step: Step) -> Iterator[Finding]:
+    texts = rendering.parse(step.subject, step.html, step.text)
+    groups = _groups(campaign, sorted(rendering.variables(texts) - {rendering.UNSUBSCRIBE}))
+    missing: dict[str, int] = {}
+    sample: Contact | None = None
+    for count, pk in groups:
+        contact = Contact.objects.get(pk=pk)
+        if name := _missing(texts, contact):
+            missing[name] = missing.get(name, 0) + count
+        else:
+            sample = sample or contact
+    total = sum(count for count, _pk in groups)
+    for name, count in missing.items():
+        words = ngettext(
+            "%(count)d of %(total)d contacts has no %(name)s: its mail will be held. Give it another word:",
+            "%(count)d of %(total)d contacts have no %(name)s: their mails will be held. Give them another word:",
+            count,
+        )
+        example = f"{{{{ {name} | default: '…' }}}}"
+        told = f"{words % {'count': count, 'total': total, 'name': name}} {example}"
+        yield Finding("missing_value", Severity.WARNING, step.position, told)
+    if sample is None:
+        return
+    try:
+        made = preview.of(step, sample)
+    except (rendering.NotRenderedError, MessageRefused) as error:
+        yield Finding("not_rendered", Severity.WARNING, step.position, f"{sample.email}: {error}")
+        return
+    for code, text in _of_mail(step, campaign.traffic_class, made):
+        yield Finding(code, Severity.WARNING, step.position, text)
+    if campaign.traffic_class != TrafficClass.HIGH_PRIORITY and not any(
+        rendering.always_shows(source, rendering.UNSUBSCRIBE, html=html)
+        for source, html in ((step.html, True), (step.text, False))
+    ):
+        words = _("There is no link to unsubscribe, so a line with one is added at the end of each mail.")
+        yield Finding("unsubscribe_added", Severity.NOTE, step.position, words)
+
+
+def _of_mail(step: Step, traffic_class: str, made: Envelope) -> Iterator[tuple[str, str]]:
+    html = made.html or ""
+    size = len(html.encode())
+    if size > CLIPPED_BYTES:
+        words = _("The HTML has %(size)d kB: Gmail shows the first 102 kB and hides the rest, the way out with it.")
+        yield "clipped", words % {"size": size // 1024}
+    text = " ".join(_tag.sub(" ", step.html or step.text).split())
+    if html and _image.search(step.html) and len(text) < LEAST_TEXT:
+        yield (
+            "image_only",
+            _("The mail is pictures with hardly any text: filters take it for spam, and many readers see nothing."),
+        )
+    if traffic_class != TrafficClass.HIGH_PRIORITY and not _postal.search(made.text):
+        yield (
+            "no_postal_address",
+            _("There is no postal address of the sender, which the law of many countries asks for in advertising."),
+        )
+    yield from _links(step)
+    yield from _spam(made, text)
+
+
+def _links(step: Step) -> Iterator[tuple[str, str]]:
+    aside, pieces = rendering.set_liquid_aside(step.html)
+    hrefs = [rendering.put_liquid_back(found[1].strip("\"'").strip(), pieces) for found in _href.finditer(aside)]
+    if len(hrefs) > MOST_LINKS:
+        yield "many_links", _("The mail has %(count)d links; filters like few.") % {"count": len(hrefs)}
+    for href in dict.fromkeys(hrefs):
+        shown = href[:80] or 'href=""'
+        if why := _broken(href):
+            yield "broken_link", _("The link “%(link)s” leads nowhere: %(why)s.") % {"link": shown, "why": why}
+        elif urlsplit(href).hostname in _SHORTENERS:
+            words = _("The link “%(link)s” is of a shortener, which filters distrust: give the address itself.")
+            yield "shortened_link", words % {"link": shown}
+
+
+def _broken(href: str) -> str | None:
+    """Why this address cannot lead anywhere, None if it can. What begins with Liquid is not known."""
+    if href.startswith(("{{", "{%", "mailto:", "tel:", "sms:", "cid:")):
+        return None
+    if href in ("", "#") or href.startswith("#"):
+        return _("it has no address")
+    try:
+        parts = urlsplit(href)
+        host = parts.hostname or ""
+    except ValueError:
+        return _("it is no address")
+    if parts.scheme not in ("http", "https"):
+        return _("it does not begin with https://")
+    if "{{" not in host and "{%" not in host and not _host.fullmatch(host):
+        return _("“%(host)s” is no host name") % {"host": host[:60]}
+    return None
+
+
+def _spam(made: Envelope, text: str) -> Iterator[tuple[str, str]]:
+    subject = made.subject
+    letters = [letter for letter in subject if letter.isalpha()]
+    if len(letters) > 7 and sum(letter.isupper() for letter in letters) > 0.7 * len(letters):
+        yield "shouting", _("The subject is in capitals, which filters take for shouting.")
+    if subject.count("!") > 1 or "?!" in subject or "$$" in subject:
+        yield "shouting", _("The subject has more than one exclamation mark or dollar sign.")
+    if len(subject) > 90:
+        yield "long_subject", _("The subject has %(count)d characters; phones show about 40.") % {"count": len(subject)}
+    lower = f"{subject} {text}".lower()
+    if found := [words for words in _SHOUTED if words in lower]:
+        words = _("Filters know these words from spam: %(words)s.")
+        yield "spam_words", words % {"words": ", ".join(found[:5])}
+
+
+def _missing(texts: rendering.Texts, contact: Contact) -> str | None:
+    """The first field that the texts show and the contact lacks, in whatever option of a group it is."""
+    who = rendering.fields(contact.email, contact.first_name, contact.last_name, contact.company, contact.attributes)
+    try:
+        rendering.render(texts, {**who, rendering.UNSUBSCRIBE: "x"}, "x")
+        rendering.subject(texts, {**who, rendering.UNSUBSCRIBE: "x"})
+    except rendering.MissingValueError as missing:
+        return missing.name
+    except rendering.NotRenderedError:
+        return None
+    return None
+
+
+def _groups(campaign: Campaign, names: Sequence[str]) -> list[tuple[int, int]]:
+    """The audience by which of these fields are blank: of each group how many, and one of them."""
+    values: dict[str, Any] = draft.audience(campaign)
+    blanks = []
+    for number, name in enumerate(names):
+        values[f"name{number}"] = name
+        if name in rendering.FIELDS:
+            blanks.append(f"p.{name} !~ '\\S'")
+        else:
+            blanks.append(f"COALESCE(p.attributes ->> %(name{number})s, '') !~ '\\S'")
+    with connection.cursor() as cursor:
+        cursor.execute(_GROUPS.format(blanks=", ".join(blanks), audience=draft.AUDIENCE), values)
+        return [(row[0], row[1]) for row in cursor.fetchall()]
+
+
+_GROUPS = """
+SELECT count(*), min(p.id) FROM ({audience}) a JOIN campaigns_contact p ON p.id = a.id
+GROUP BY ARRAY[{blanks}]::boolean[] ORDER BY 2
+"""
