@@ -72,9 +72,13 @@ def send(scene: Scene, batch: list[Claimed], *, now: datetime = NOON, through: s
 def drain(scene: Scene, *, now: datetime = NOON) -> None:
     """Send whatever may go through any account, until nothing moves any more."""
     for _ in range(3):
+        moved = False
         for account in scene.accounts.values():
             with in_alpha(scene):
-                dispatch.drain(account.pk, clock=lambda: now, until=now + timedelta(minutes=1))
+                result = dispatch.drain(account.pk, clock=lambda: now, until=now + timedelta(minutes=1))
+            moved |= bool(result.sent or result.moved_to)
+        if not moved:
+            return
 
 
 def rescue(scene: Scene, *, now: datetime = LATER) -> None:
