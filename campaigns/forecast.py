@@ -20,9 +20,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns import caps, draft, feasibility, gaps, pace, precedence
+from campaigns import advance, caps, draft, feasibility, gaps, pace, precedence
 from campaigns.draft import AUDIENCE
-from campaigns.models import Campaign, LaunchForecast, Message
+from campaigns.models import Campaign, LaunchForecast, Message, Step
 from campaigns.planning import PlanRefusedError
 from campaigns.simulation import Bound, Day, Run, Scene, Sending, Through, Waiting, simulate
 from providers.accounts import health
@@ -160,7 +160,7 @@ def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
     names = {one.account.pk: one.account.name for one in scene.accounts}
     return Forecast(
         made_at=now,
-        mails=total,
+        mails=run.total,
         finishes_on=run.days[-1].day if not run.left else None,
         days=[_planned(day, names) for day in run.days],
         cost=_cost(run.days, [one.account for one in scene.accounts], now),
@@ -244,6 +244,7 @@ def _scene(agency: Agency, campaign: Campaign, now: datetime) -> Scene:
 
 def _queue(running: Mapping[int, Campaign], agency: Agency, now: datetime) -> list[Waiting]:
     firsts = {pk: cap.first_step for pk, cap in caps.of(running.values()).items()}
+    places = {step.pk: max(0, (step.position or 1) - 1) for step in Step.objects.filter(campaign__in=list(running))}
     with connection.cursor() as cursor:
         cursor.execute(_QUEUE, [list(running)])
         return [
@@ -255,6 +256,7 @@ def _queue(running: Mapping[int, Campaign], agency: Agency, now: datetime) -> li
                 running[campaign_id].schedule(agency.zone, of=zone),
                 count,
                 step_id == firsts.get(campaign_id),
+                places.get(step_id, 0),
             )
             for campaign_id, account_id, priority, due_at, step_id, zone, count in cursor.fetchall()
         ]
@@ -285,6 +287,7 @@ def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> l
     day, found = local_day(now, agency.zone), []
     for one in campaigns:
         jitter = gaps.most_jitter(one.traffic_class, one.gap_jitter_seconds)
+        follow_ups = [advance.of(step) for step in one.steps.filter(position__gt=1).order_by("position")]
         new_today = one.days.filter(day=day).first() if one.new_contacts_per_day is not None else None
         found.append(
             Sending(
@@ -296,20 +299,22 @@ def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> l
                 one.new_contacts_per_day,
                 new_today.used if new_today else 0,
                 one.per_domain_per_day,
-                _to_domains(one, day) if one.per_domain_per_day is not None else {},
+                _to_domains(one, day, 1 + len(follow_ups)) if one.per_domain_per_day is not None else {},
+                follow_ups,
             )
         )
     return found
 
 
-def _to_domains(campaign: Campaign, day: date) -> Counter[tuple[int, int]]:
+def _to_domains(campaign: Campaign, day: date, mails: int) -> Counter[tuple[int, int]]:
+    """Domains by mails to them, `mails` for each that waits, and by those of today."""
     used = dict(campaign.recipient_days.filter(day=day).values_list("domain", "used"))
     with connection.cursor() as cursor:
         if campaign.status == Campaign.Status.DRAFT:
             cursor.execute(_DRAFT_DOMAINS, draft.audience(campaign))
         else:
             cursor.execute(_QUEUED_DOMAINS, {"campaign": campaign.pk})
-        return Counter((count, used.get(domain, 0)) for domain, count in cursor.fetchall())
+        return Counter((count * mails, used.get(domain, 0)) for domain, count in cursor.fetchall())
 
 
 def _planned(day: Day, names: Mapping[int, str]) -> Planned:

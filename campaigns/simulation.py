@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from campaigns import failover, pace, paced, precedence
+from campaigns import failover, pace, paced, precedence, sequence
 from campaigns.planning import largest_remainder
 from campaigns.reasons import Reason
 from providers.accounts import ledger, rate
@@ -75,6 +75,7 @@ class Sending:
     """How a campaign sends; the random part of its gap in seconds.
 
     `to_domains` counts recipient domains, where there is a cap on each: by mails to it that wait and that went today.
+    `follow_ups` are its steps but for the first: each is reckoned to go to everybody who got the one before.
     """
 
     campaign_id: int
@@ -86,11 +87,13 @@ class Sending:
     new_today: int = 0
     per_domain: int | None = None
     to_domains: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    follow_ups: Sequence[sequence.Step] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """So many mails of a campaign at one account that are due together. `first`: they count as new contacts."""
+    """So many mails of a campaign at one account that are due together. `first`: they count as new contacts; `step` is
+    how many of its steps come before theirs."""
 
     campaign_id: int
     account_id: int
@@ -99,6 +102,7 @@ class Waiting:
     schedule: pace.Schedule
     count: int
     first: bool = False
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,11 @@ class Run:
 
     days: Sequence[Day]
     left: int
+
+    @property
+    def total(self) -> int:
+        """All mails that were looked at."""
+        return self.left + sum(day.total for day in self.days)
 
 
 def simulate(scene: Scene, campaign_id: int | None, *, now: datetime, until: datetime | None = None) -> Run:
@@ -403,6 +412,7 @@ class _Queue:
     first: bool
     left: int
     why: Bound | None = None
+    step: int = 0
 
     @property
     def turn(self) -> tuple[datetime, int]:
@@ -426,6 +436,7 @@ class _Clockwork:
                 one.schedule,
                 one.first,
                 one.count,
+                step=one.step,
             )
             for one in scene.waiting
             if one.count
@@ -434,6 +445,7 @@ class _Clockwork:
         self.total = sum(one.left for one in own)
         self.own_schedule = own[0].schedule if own else None
         self.open_until: dict[pace.Schedule, datetime | None] = {}
+        self.following: dict[tuple[int, int, datetime, pace.Schedule, int], _Queue] = {}
         self.went: dict[date, Counter[int]] = {}
         self.kept: dict[date, Counter[Bound]] = {}
 
@@ -558,8 +570,28 @@ class _Clockwork:
                     self.went.setdefault(self.day, Counter())[quota.account.pk] += count
                 for queue, part in zip(some, largest_remainder(count, [one.left for one in some]), strict=True):
                     queue.left -= part
+                    self._follow(queue, part)
             went += count
         return went
+
+    def _follow(self, queue: _Queue, count: int) -> None:
+        """What follows for the contacts of so many mails that go now, by the hour."""
+        sending = queue.campaign.sending
+        if not count or queue.step >= len(sending.follow_ups):
+            return
+        step = sending.follow_ups[queue.step]
+        due_at = hour_of(pace.later(queue.schedule, self.now, step.delay, step.unit) + HOUR)
+        key = (sending.campaign_id, queue.account_id, due_at, queue.schedule, queue.step + 1)
+        if self._looks_at(queue.campaign):
+            self.total += count
+        found = self.following.get(key)
+        if found is None or not found.left:
+            level = precedence.head_start(sending.traffic_class, follow_up=True)
+            found = _Queue(queue.campaign, queue.account_id, level, due_at, queue.schedule, False, 0)
+            found.step = queue.step + 1
+            self.following[key] = found
+            self.queues.append(found)
+        found.left += count
 
     def _hold_back(self, queues: Iterable[_Queue], bound: Bound) -> None:
         for queue in queues:
@@ -592,11 +624,19 @@ class _Clockwork:
             if not part:
                 continue
             there = by_account.setdefault(to, [])
-            same = (queue.turn, queue.schedule, queue.first)
-            found = next((one for one in there if (one.turn, one.schedule, one.first) == same), None)
+            same = (queue.turn, queue.schedule, queue.first, queue.step)
+            found = next((one for one in there if (one.turn, one.schedule, one.first, one.step) == same), None)
             if found is None:
                 found = _Queue(
-                    queue.campaign, to, queue.priority, queue.due_at, queue.schedule, queue.first, 0, queue.why
+                    queue.campaign,
+                    to,
+                    queue.priority,
+                    queue.due_at,
+                    queue.schedule,
+                    queue.first,
+                    0,
+                    queue.why,
+                    queue.step,
                 )
                 there.append(found)
                 there.sort(key=lambda one: one.turn)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from campaigns import advance, control, dispatch, draft, feedback, launch, lifecycle, mail_audit, optout
+from campaigns import advance, control, dispatch, draft, feedback, forecast, launch, lifecycle, mail_audit, optout
 from campaigns.envelopes import Envelopes
 from campaigns.models import Campaign, Contact, Enrollment, Link, Message, Step, Subscription, Suppression
 from providers.accounts.envelope import Envelope
@@ -390,3 +390,22 @@ def test_who_comes_into_the_list_later_joins_once(alpha: Agency, days: Days) -> 
         control.finish_done(now=days.now)
         with pytest.raises(launch.LaunchRefusedError, match="runs or is paused"):
             launch.join(made, now=days.now)
+
+
+def test_a_forecast_has_the_follow_ups_in_it(alpha: Agency, account: Account) -> None:
+    """As if nobody stopped: on the day on which each is due."""
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("a", 20), traffic_class="bulk")
+        Step.objects.create(campaign=made, position=2, html="<p>2</p>", delay=2, unit="days")
+        Step.objects.create(campaign=made, position=3, html="<p>3</p>", delay=3, unit="working_days")
+        foreseen = forecast.forecast(made, now=NOON)
+        assert foreseen.mails == 60
+        days = {day.day - NOON.date(): day.total for day in foreseen.days if day.total}
+        # Thursday and three working days later: Tuesday.
+        assert days == {0 * DAY: 20, 2 * DAY: 20, 7 * DAY: 20}
+        assert foreseen.days[-1].left == 0
+        # Of a running one too.
+        launch.launch(made, now=NOON)
+        assert forecast.forecast(made, now=NOON).mails == 60
+        Days(alpha, account).live(NOON + HOUR)
+        assert forecast.forecast(made, now=NOON + 2 * HOUR).mails == 40
