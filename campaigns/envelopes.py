@@ -23,6 +23,7 @@ from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import TrafficClass
 from providers.senders.inbound import tokens as returns
+from providers.senders.models import Sender
 from tenants.models import Agency
 
 OPT_OUT_PATH, TRACKING_PATH = "u/", "t/"
@@ -42,6 +43,7 @@ class _Mail:
     links: tuple[tuple[str, int], ...]
     pixel: bool
     headers: dict[str, str]
+    names_sender: bool
 
 
 class Envelopes:
@@ -58,6 +60,7 @@ class Envelopes:
         self._host = own.partition("://")[2].partition("/")[0].partition(":")[0]
         self._mails: dict[int, _Mail | str] = {}
         self._threads: dict[int, Thread] = {}
+        self._signatures: dict[int, str] = {}
 
     def prepare(self, batch: Sequence[Claimed], before: dict[int, list[Sent]] | None = None) -> None:
         """Make the steps of a batch ready, as they are now. `before` are the mails that went to the contacts earlier,
@@ -68,6 +71,9 @@ class Envelopes:
         wanted = {message.step_id for message in batch} | {mail.step_id for sent in before.values() for mail in sent}
         steps = {step.pk: step for step in Step.objects.filter(pk__in=wanted).select_related("campaign")}
         self._mails |= {pk: _made(step, self._agency, self._host) for pk, step in steps.items()}
+        if any(isinstance(mail, _Mail) and mail.names_sender for mail in self._mails.values()):
+            senders = Sender.objects.filter(pk__in={message.sender_id for message in batch})
+            self._signatures |= dict(senders.values_list("pk", "signature"))
         self._threads |= {
             message.id: thread(before[message.id], message.step_id, steps[message.step_id].subject)
             for message in batch
@@ -89,6 +95,11 @@ class Envelopes:
             filled[slot] = self._tracking + self._clicks.of_link(key, number)
         if mail.pixel:
             filled[_PIXEL] = f"{self._tracking}{self._opens.of(key)}.gif"
+        # The thread's subject may name the sender too.
+        if mail.names_sender or message.id in self._threads:
+            filled["sender_name"] = rendering.Lines(message.sender_name)
+            filled["sender_email"] = rendering.Lines(message.sender_address)
+            filled["signature"] = rendering.Lines(self._signatures.get(message.sender_id, ""))
         if mail.texts.spins:
             filled[spintax.SEED] = spintax.seed(message.step_id, contact["email"])
         begun = self._threads.get(message.id, NO_THREAD)
@@ -211,12 +222,9 @@ def _ready(
     if html and opens:
         html = _before_end(html, f'<img src="{{{{ {_PIXEL} }}}}" width="1" height="1" alt="" style="border:0">')
     # With room for what was added to texts that were checked before.
-    return _Mail(
-        rendering.parse_sources(rendering.Sources(made.subject, html, text), 2 * rendering.MAX_SOURCE),
-        tuple(slots.items()),
-        bool(html and opens),
-        headers,
-    )
+    texts = rendering.parse_sources(rendering.Sources(made.subject, html, text), 2 * rendering.MAX_SOURCE)
+    names_sender = not rendering.variables(texts).isdisjoint(rendering.OF_SENDER)
+    return _Mail(texts, tuple(slots.items()), bool(html and opens), headers, names_sender)
 
 
 def with_way_out(html: str, text: str) -> tuple[str, str]:

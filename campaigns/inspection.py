@@ -28,6 +28,7 @@ _SHOUTED = (
     *("free money", "guaranteed", "limited time", "no obligation", "risk-free", "urgent", "winner", "you have won"),
     *("бесплатно!", "вы выиграли", "гарантированный доход", "срочно", "только сегодня", "жми"),
 )
+_OURS = dict.fromkeys((rendering.UNSUBSCRIBE, *rendering.OF_SENDER), "x")
 _image = re.compile(r"<img\b", re.IGNORECASE)
 _href = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
 _tag = re.compile(r"<style.*?</style>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -65,7 +66,7 @@ def inspect(campaign: Campaign) -> list[Finding]:
 
 def _of_step(campaign: Campaign, step: Step) -> Iterator[Finding]:
     texts = rendering.parse(step.subject, step.html, step.text)
-    groups = _groups(campaign, sorted(rendering.variables(texts) - {rendering.UNSUBSCRIBE}))
+    groups = _groups(campaign, sorted(rendering.variables(texts) - _OURS.keys()))
     missing: dict[str, int] = {}
     sample: Contact | None = None
     for count, pk in groups:
@@ -173,8 +174,8 @@ def _missing(texts: rendering.Texts, contact: Contact) -> str | None:
     """The first field that the texts show and the contact lacks, in whatever option of a group it is."""
     who = rendering.fields(contact.email, contact.first_name, contact.last_name, contact.company, contact.attributes)
     try:
-        rendering.render(texts, {**who, rendering.UNSUBSCRIBE: "x"}, "x")
-        rendering.subject(texts, {**who, rendering.UNSUBSCRIBE: "x"})
+        rendering.render(texts, {**who, **_OURS}, "x")
+        rendering.subject(texts, {**who, **_OURS})
     except rendering.MissingValueError as missing:
         return missing.name
     except rendering.NotRenderedError:

@@ -86,7 +86,7 @@ def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
     """What is wrong with the campaign's texts, one line each: parse errors, unknown variables, a failing sample."""
     if not steps:
         return [_("The campaign has no text: write its first mail.")]
-    known = {*rendering.FIELDS, rendering.UNSUBSCRIBE, *_attributes(campaign)}
+    known = {*rendering.FIELDS, *rendering.OF_SENDER, rendering.UNSUBSCRIBE, *_attributes(campaign)}
     problems = []
     for step in steps:
         try:

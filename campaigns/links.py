@@ -20,7 +20,7 @@ SLOT = "polza_link_"
 _tag = re.compile(r"<(?:a|area|v:roundrect|v:rect)(?=[\s/])", re.IGNORECASE)
 # Bounded, so that a quote without an end costs no more than that.
 _attribute = re.compile(r"""[\s/]*([^\s=>"'/<]+)(?:\s*=\s*("[^"]{0,4000}"|'[^']{0,4000}'|[^\s>"'<]{1,4000}))?""")
-_OURS = re.compile(rf"{rendering.UNSUBSCRIBE}|polza_")
+_OURS = re.compile(rf"{rendering.UNSUBSCRIBE}|polza_|\b(?:{'|'.join(rendering.OF_SENDER)})\b")
 _web = re.compile(r"https?://[^\s]", re.IGNORECASE)
 
 

@@ -41,6 +41,7 @@ def of(step: Step, contact: Contact) -> Envelope:
         account_id=0,
         refused_by=[],
         attempts=0,
+        sender_id=sender.pk if sender else 0,
         sender_address=address,
         sender_name=name,
     )

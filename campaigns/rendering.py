@@ -97,6 +97,15 @@ class _Missing:
     __html__ = __len__ = __iter__ = __int__ = __float__ = __str__
 
 
+class Lines(str):
+    """A text of the engine that may be empty and may have several lines, which HTML shows as such."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(escape(str(self))).replace("\r\n", "\n").replace("\n", "<br>")
+
+
 class _Undefined(FalsyStrictUndefined):
     """Something of a field that it has not, such as `city.mayor`."""
 
@@ -255,7 +264,9 @@ _FIRST_OF_SUBJECT = 1_000_000
 FIELDS = ("email", "first_name", "last_name", "company")
 # What the engine puts in: the reader's way out, and slots for a mail's own addresses.
 UNSUBSCRIBE = "unsubscribe_url"
-OURS = re.compile(rf"{UNSUBSCRIBE}|polza_\w+")
+# What it says of who writes.
+OF_SENDER = ("sender_name", "sender_email", "signature")
+OURS = re.compile(rf"{UNSUBSCRIBE}|{'|'.join(OF_SENDER)}|polza_\w+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,8 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
         return ("address", "domain", "used_at") if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: Sender | None = None) -> tuple[str, ...]:
-        return ("address", "name", "domain", "account", "per_day", "per_hour", "active", *(("used_at",) if obj else ()))
+        own = ("address", "name", "signature", "domain", "account", "per_day", "per_hour", "active")
+        return (*own, *(("used_at",) if obj else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Sender | None = None) -> bool:
         return False

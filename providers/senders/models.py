@@ -100,6 +100,14 @@ class Sender(AgencyRow):
     )
     address = models.EmailField(_("address"), max_length=254)
     name = models.CharField(_("display name"), max_length=120, blank=True)
+    signature = models.TextField(
+        _("signature"),
+        max_length=2000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Plain text; shown where a mail has {{ signature }}."),
+    )
     per_day = models.PositiveSmallIntegerField(
         _("mails a day"),
         default=50,

@@ -12,6 +12,7 @@ from campaigns.envelopes import Envelopes
 from campaigns.models import Campaign, Contact, Link, Step
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import Account, Allotment
+from providers.senders.models import Sender
 from tenants import context
 from tenants.models import Agency
 from tenants.users import keys
@@ -88,6 +89,31 @@ def test_a_follow_up_is_seen_in_its_thread(alpha: Agency, draft: Campaign) -> No
         seen = preview.of(second, Contact.objects.first())
         assert seen.subject == "Re: Hello N0"
         assert "Still there? Riga" in seen.text
+
+
+def test_each_sender_signs_with_its_own_words(alpha: Agency, account: Account, draft: Campaign) -> None:
+    with context.entered(alpha):
+        for sender in Sender.objects.all():
+            Sender.objects.filter(pk=sender.pk).update(signature=f"Best,\n<{sender.name}> & Co")
+        blank = Sender.objects.order_by("-pk").first()
+        Sender.objects.filter(pk=blank.pk).update(signature="")  # type: ignore[union-attr]
+        Contact.objects.update(attributes={"city": "Riga", "signature": "not mine"})
+        Step.objects.update(
+            html='<p>{{ signature }}</p><a href="https://a.example/?by={{ sender_email }}">{{ sender_name }}</a>'
+        )
+        assert codes(draft) & {"texts", "missing_value"} == set()
+        launch.launch(draft, now=NOON)
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=account)
+        batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=12)
+        made = Envelopes(alpha)
+        made.prepare(batch)
+        for message in batch:
+            sent, name = made.of(message), message.sender_name
+            html = "" if message.sender_id == blank.pk else f"Best,<br>&lt;{name}&gt; &amp; Co"  # type: ignore[union-attr]
+            assert f"<p>{html}</p>" in (sent.html or "")
+            assert f'href="https://a.example/?by={message.sender_address}">{name}</a>' in (sent.html or "")
+        assert len({message.sender_id for message in batch}) == 4
+        lifecycle.release(batch)
 
 
 def test_the_page_shows_the_mail_of_whoever_is_asked_for(
