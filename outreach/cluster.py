@@ -4,27 +4,35 @@ A cluster is watched by what it does, not by its processes: killing one idle dja
 cluster that still looks alive. So a canary job is queued every few seconds, every job a cluster runs is written down,
 and a cluster that has run none for too long is killed whole and started again. That is safe at any moment: what its
 workers held is taken back, or put in doubt, by the lease.
+
+Beside live ones a stopped process would not be missed, so each also leaves marks of life (marks.py). A silent worker is
+killed alone, and django-q2 forks another; a silent guard, which starts workers and rings by the schedules, or a silent
+monitor takes its cluster with it. Whatever was replaced is an error in the log and a row for the operator.
 """
 
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection
-from django.utils import timezone
+from django.db.models.functions import Now
 
-from outreach import embedded, heartbeat, schedules
-from tenants import jobs
+from outreach import embedded, heartbeat, marks, schedules
+from outreach.models import Replacement
+from tenants import context, jobs
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +41,10 @@ PLAN_EVERY = 60.0
 # More waiting jobs than this say enough by themselves; the canaries would only add to the queue.
 CANARIES_UNTIL = 50
 STOP_SECONDS = 75.0
+# A watcher who has not looked for so long was stopped himself, perhaps together with all that he watches.
+AWAY_SECONDS = 10.0
+# What was replaced is told for so long.
+TOLD_FOR = timedelta(days=90)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,6 +58,14 @@ class Child:
     watched: bool
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
+    marks: Path | None = None
+
+    def has(self, pid: int) -> bool:
+        """Whether this process is one of the group."""
+        try:
+            return self.process is not None and os.getpgid(pid) == self.process.pid
+        except ProcessLookupError:
+            return False
 
 
 @dataclass
@@ -62,6 +82,8 @@ class Machine:
     children: list[Child] = field(default_factory=list)
     _canary_at: float = 0.0
     _planned_at: float = 0.0
+    _looked_at: float = 0.0
+    _awake_since: float = 0.0
 
     def __enter__(self) -> "Machine":
         host = socket.gethostname()
@@ -92,13 +114,14 @@ class Machine:
             time.sleep(WATCH_EVERY)
 
     def look_after(self) -> None:
-        """One round: restart what has ended, queue canaries, replace frozen clusters, heal the schedules."""
+        """One round: restart what has ended, replace what is silent, queue canaries, heal the schedules."""
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 self.say(f"{child.name} ended with {child.process.returncode}; starting it again.")
                 self._kill(child)
                 self._start(child)
         try:
+            self._replace_silent()
             self._feed_and_check()
         except Error as error:
             connection.close()
@@ -131,15 +154,50 @@ class Machine:
             for _ in range(2 * self.clusters):
                 jobs.enqueue(heartbeat.canary)
         watched = [child for child in self.children if child.watched]
-        seen = heartbeat.seen([child.name for child in watched])
-        limit = timezone.now() - timedelta(seconds=settings.FROZEN_AFTER_SECONDS)
+        seen = heartbeat.silent_for([child.name for child in watched])
         for child in watched:
-            young = now - child.started < settings.FROZEN_AFTER_SECONDS
-            last = seen.get(child.name)
-            if not young and (last is None or last < limit):
-                self.say(f"{child.name} has run no job since {last or 'its start'}: frozen, so it is replaced.")
+            if child.process is None:
+                continue
+            up = now - max(child.started, self._awake_since)
+            silent_for = min(up, seen.get(child.name, up))
+            if silent_for >= settings.FROZEN_AFTER_SECONDS:
+                pid = child.process.pid
                 self._kill(child)
                 self._start(child)
+                self._report(child, Replacement.Part.CLUSTER, pid, silent_for)
+
+    def _replace_silent(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at > AWAY_SECONDS:
+            self._awake_since = now
+        self._looked_at = now
+        for child in self.children:
+            for mark in list(marks.read(child.marks)) if child.marks else ():
+                silent_for = now - max(mark.at, self._awake_since)
+                if silent_for < settings.FROZEN_AFTER_SECONDS:
+                    continue
+                mark.path.unlink(missing_ok=True)
+                if not child.has(mark.pid):
+                    # It has ended by itself, and its number may be another's by now.
+                    continue
+                part = Replacement.Part(mark.part)
+                if part is Replacement.Part.WORKER:
+                    with suppress(ProcessLookupError):
+                        os.kill(mark.pid, signal.SIGKILL)
+                else:
+                    self._kill(child)
+                    self._start(child)
+                self._report(child, part, mark.pid, silent_for)
+                if part is not Replacement.Part.WORKER:
+                    break
+
+    def _report(self, child: Child, part: Replacement.Part, pid: int, silent_for: float) -> None:
+        told = f"{child.name}: the {part.value} (process {pid}) gave no sign of life for {silent_for:.0f} s"
+        self.say(f"{told}; it was killed and is replaced.")
+        logger.error("silent and replaced: %s", told)
+        with context.public():
+            Replacement.objects.filter(at__lt=Now() - TOLD_FOR).delete()
+            Replacement.objects.create(cluster=child.name, part=part, process=pid, silent_seconds=int(silent_for))
 
     def _revive_database(self) -> None:
         # PostgreSQL gives up when its log finds no room on the disk even after a crash; nobody else watches ours.
@@ -150,11 +208,18 @@ class Machine:
                 self.say(str(error))
 
     def _start(self, child: Child) -> None:
+        environment = {**os.environ, **child.environment}
         if child.watched:
-            heartbeat.forget(child.name)
+            try:
+                heartbeat.forget(child.name)
+            except Error:
+                # It is started all the same; how long it is up says as much.
+                connection.close()
+            child.marks = Path(tempfile.mkdtemp(prefix="polza-marks-"))
+            environment[marks.FOLDER] = str(child.marks)
         child.process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, str(settings.BASE_DIR / "manage.py"), *child.arguments],
-            env={**os.environ, **child.environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -168,6 +233,9 @@ class Machine:
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
         child.process = None
+        if child.marks is not None:
+            shutil.rmtree(child.marks, ignore_errors=True)
+            child.marks = None
 
 
 def die_with_parent() -> None:

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -22,6 +22,7 @@ from analytics import operation
 from campaigns.models import Campaign, Contact, ContactList, Suppression
 from campaigns.summaries import Summary, summaries
 from outreach import heartbeat
+from outreach.models import Replacement
 from providers.accounts.admin import TONES, accounts_with_today, condition
 from providers.accounts.models import TrafficClass
 from providers.senders.models import Sender
@@ -54,6 +55,10 @@ OPERATOR: tuple[Group, ...] = (
             (gettext_lazy("Allotments"), "pie_chart", "accounts", "allotment"),
             (gettext_lazy("Ledger"), "menu_book", "accounts", "ledgerrow"),
         ),
+    ),
+    (
+        gettext_lazy("Workers"),
+        ((gettext_lazy("Replaced workers"), "restart_alt", "outreach", "replacement"),),
     ),
     PEOPLE,
 )
@@ -170,7 +175,15 @@ def _workers(now: datetime) -> dict[str, Any]:
     last = heartbeat.last()
     alive = heartbeat.alive(now=now)
     note = _("last job %(ago)s ago") % {"ago": timesince(last, now)} if last else _("no job was ever run")
-    return {"label": _("Groups of workers"), "value": intcomma(alive), "note": note, "url": "", "alarm": not alive}
+    if replaced := Replacement.objects.filter(at__gt=now - timedelta(days=1)).count():
+        note = _("%(count)d replaced in 24 hours") % {"count": replaced}
+    return {
+        "label": _("Groups of workers"),
+        "value": intcomma(alive),
+        "note": note,
+        "url": reverse("admin:outreach_replacement_changelist"),
+        "alarm": not alive or replaced,
+    }
 
 
 def _volume(now: datetime) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
 
 from outreach.models import Heartbeat
 from tenants import context, jobs
@@ -26,10 +27,12 @@ def canary() -> None:
     """Does nothing: that it runs is the news."""
 
 
-def seen(clusters: list[str]) -> dict[str, datetime]:
-    """When each of these clusters last ran a job."""
+def silent_for(clusters: list[str]) -> dict[str, float]:
+    """How many seconds ago each of these clusters last ran a job, by the database's clock, which no host can set."""
     with context.public():
-        return dict(Heartbeat.objects.filter(cluster__in=clusters).values_list("cluster", "seen_at"))
+        silence = ExpressionWrapper(Now() - F("seen_at"), DurationField())
+        rows = Heartbeat.objects.filter(cluster__in=clusters).annotate(silence=silence)
+        return {row.cluster: row.silence.total_seconds() for row in rows}
 
 
 def last() -> datetime | None:
@@ -57,5 +60,5 @@ def _beat(**_: Any) -> None:
     if not cluster or time.monotonic() - _written_at < WRITE_EVERY_SECONDS:
         return
     with context.public():
-        Heartbeat.objects.update_or_create(cluster=cluster, defaults={"seen_at": timezone.now()})
+        Heartbeat.objects.update_or_create(cluster=cluster, defaults={"seen_at": Now()})
     _written_at = time.monotonic()

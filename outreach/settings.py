@@ -133,7 +133,9 @@ Q_CLUSTER = {
 }
 # A job ends by itself within this time; together with one slow answer it stays below the 60 s above.
 DRAIN_SECONDS = 15
-# A cluster that has run no job, not even the canary, for so long is frozen and is replaced.
+# Whatever has given no sign of life for so long is killed and replaced: a cluster that has run no job, not even the
+# canary; a worker, a guard or a monitor that has left no mark (outreach/marks.py). Longer than anything that is in
+# order may take: a job is ended after the 60 s above and 10 of grace, and a canary waits for one.
 CANARY_EVERY_SECONDS = env.int("CANARY_EVERY_SECONDS", 10)
 FROZEN_AFTER_SECONDS = env.int("FROZEN_AFTER_SECONDS", 90)
 

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.dispatch import Signal
-from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
-from django_q.signals import pre_execute
+from django_q.signals import post_spawn, pre_execute
 from django_q.tasks import async_task
 
 from tenants import context
@@ -40,12 +40,19 @@ _PLANNING = 7_302_199_002
 _LOOKED_AT = 50
 _CHANNEL = "polza_job"
 _TAKE = """
-UPDATE django_q_ormq SET lock = %s
-WHERE id IN (SELECT id FROM django_q_ormq WHERE key = %s AND lock < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+UPDATE django_q_ormq SET lock = statement_timestamp() + make_interval(secs => %s)
+WHERE id IN (
+    SELECT id FROM django_q_ormq WHERE key = %s AND lock < statement_timestamp()
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+)
 RETURNING id, payload
 """
-# Sent before and after every job, in the worker that runs it.
+# Sent before and after every job, in the worker that runs it; `running` tells which.
 ran = Signal()
+# Sent once by each process of a cluster that works on jobs, in that process; `part` is "worker" or "monitor".
+began = Signal()
+# Sent twice a second by the guard of a cluster, which also is its scheduler.
+guarded = Signal()
 
 
 class Queue(ORM):  # type: ignore[misc]
@@ -55,10 +62,24 @@ class Queue(ORM):  # type: ignore[misc]
     """
 
     _listening: Any = None
+    _monitors: bool = False
+
+    def set_stat(self, key: str, value: str, timeout: int) -> None:
+        """What the guard of a cluster does in each of its rounds."""
+        guarded.send(sender="tenants.jobs")
+        super().set_stat(key, value, timeout)
+
+    def acknowledge(self, task_id: int) -> None:
+        """What the monitor of a cluster does for each job that is done."""
+        if not self._monitors:
+            self._monitors = True
+            began.send(sender="tenants.jobs", part="monitor")
+        super().acknowledge(task_id)
 
     def enqueue(self, task: str) -> int:
         """Queue a packed job, and call a cluster when the transaction is committed; return the row's id."""
-        pk: int = super().enqueue(task)
+        # By the database's clock, as it is taken: a host whose clock is ahead would keep its jobs from all others.
+        pk: int = self.get_connection().create(key=self.list_key or Conf.CLUSTER_NAME, payload=task, lock=Now()).pk
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {_CHANNEL}")
         return pk
@@ -77,12 +98,11 @@ class Queue(ORM):  # type: ignore[misc]
         return rows
 
     def _take(self) -> list[tuple[int, str]]:
-        now = timezone.now()
         with connection.cursor() as cursor:
             if self._listening is not connection.connection:
                 cursor.execute(f"LISTEN {_CHANNEL}")
                 self._listening = connection.connection
-            cursor.execute(_TAKE, [now + timedelta(seconds=Conf.RETRY), self.list_key, now, Conf.BULK])
+            cursor.execute(_TAKE, [Conf.RETRY, self.list_key, Conf.BULK])
             return sorted(cursor.fetchall())
 
     def _wait(self) -> None:
@@ -119,10 +139,10 @@ def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
 
 def run(name: str, schema: str, *args: Any) -> None:
     """What every worker runs: the named job, inside its agency. Raises JobError when it fails."""
-    ran.send(sender="tenants.jobs")
     function = _known.get(name)
     if function is None:
         raise JobError(f"No function is marked with @job as {name}.")
+    ran.send(sender="tenants.jobs", running=True)
     try:
         if not schema:
             with context.public():
@@ -138,7 +158,7 @@ def run(name: str, schema: str, *args: Any) -> None:
         logger.exception("job failed", extra={"job": name, "schema": schema})
         raise JobError(f"{name} failed with {type(error).__name__}; the log says why.") from None
     finally:
-        ran.send(sender="tenants.jobs")
+        ran.send(sender="tenants.jobs", running=False)
 
 
 def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
@@ -183,16 +203,20 @@ def crowded(long: Callable[..., Any]) -> bool:
 
     One that runs counts as well, but not for longer than a job may.
     """
-    now = timezone.now()
     with context.public():
-        gone = now + timedelta(seconds=Conf.RETRY - Conf.TIMEOUT)
-        rows = OrmQ.objects.filter(Q(lock__lt=now) | Q(lock__gt=gone)).order_by("pk")
+        gone = Now() + timedelta(seconds=Conf.RETRY - Conf.TIMEOUT)
+        rows = OrmQ.objects.filter(Q(lock__lt=Now()) | Q(lock__gt=gone)).order_by("pk")
         return any(row.name() != _name(long)[-90:] for row in rows[:_LOOKED_AT])
 
 
 def guard_workers() -> None:
-    """Let workers refuse every function but ours."""
+    """Let workers refuse every function but ours, and say when they begin."""
     pre_execute.connect(_refuse_foreign, dispatch_uid="tenants.jobs.guard")
+    post_spawn.connect(_worker_began, dispatch_uid="tenants.jobs.began")
+
+
+def _worker_began(**_: Any) -> None:
+    began.send(sender="tenants.jobs", part="worker")
 
 
 def _refuse_foreign(task: dict[str, Any], **_: Any) -> None:

@@ -3,8 +3,11 @@
 import os
 import signal
 import socket
+import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,8 +17,9 @@ from django.utils import timezone
 
 from campaigns import control, jobs, launch, progress
 from campaigns.models import Campaign, Message
-from outreach import heartbeat, schedules
-from outreach.cluster import Machine
+from outreach import heartbeat, marks, schedules
+from outreach.cluster import Child, Machine
+from outreach.models import Replacement
 from providers.accounts import turns
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
@@ -61,7 +65,7 @@ def watched(machine: Machine, done: Callable[[], bool], seconds: float = 60) -> 
 
 def beating(machine: Machine) -> bool:
     """Whether every cluster has run a job lately."""
-    return len(heartbeat.seen([child.name for child in machine.children])) == len(machine.children)
+    return len(heartbeat.silent_for([child.name for child in machine.children])) == len(machine.children)
 
 
 def campaign_for(agency: Agency, count: int) -> Campaign:
@@ -229,3 +233,93 @@ def ring(found: Scene) -> None:
     for agency in found.agencies.values():
         with context.entered(agency):
             jobs.ring()
+
+
+@pytest.fixture
+def pair(committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """One cluster of two workers, so that the one who works keeps the cluster's heart beating."""
+    for name, value in processes.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(settings, "CANARY_EVERY_SECONDS", 1)
+    monkeypatch.setattr(settings, "FROZEN_AFTER_SECONDS", 12)
+    with Machine(None, clusters=1, workers=2, stop_seconds=20) as running:
+        assert watched(running, lambda: set(parts(running)) == {"worker", "guard", "monitor"})
+        yield running
+
+
+def parts(machine: Machine) -> dict[str, list[int]]:
+    """The processes of the one cluster that leave marks, by what they are."""
+    child = machine.children[0]
+    assert child.marks is not None
+    found: dict[str, list[int]] = {}
+    for mark in marks.read(child.marks):
+        found.setdefault(mark.part, []).append(mark.pid)
+    return found
+
+
+def replaced() -> list[tuple[str, int]]:
+    return list(Replacement.objects.order_by("at").values_list("part", "process"))
+
+
+@pytest.mark.parametrize("part", ["worker", "guard", "monitor"])
+def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
+    part: str, pair: Machine, two_agencies: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_agencies.script("smtp=slow:0.3", "resend=slow:0.3", "sendgrid=slow:0.3")
+    two_agencies.launch(400)
+    ring(two_agencies)
+    assert watched(pair, lambda: two_agencies.statuses()["sent"] >= 50)
+    victim = parts(pair)[part][0]
+    others = [psutil.Process(pid) for pids in parts(pair).values() for pid in pids if pid != victim]
+    os.kill(victim, signal.SIGSTOP)
+    assert watched(pair, lambda: bool(replaced()))
+    assert replaced() == [(part, victim)]
+    assert f"the {part} (process {victim}) gave no sign of life" in caplog.text
+    # Only a worker can be taken out of a cluster.
+    gone, alive = psutil.wait_procs(others, timeout=0 if part == "worker" else 10)
+    assert len(alive if part == "worker" else gone) == len(others)
+    assert watched(pair, lambda: len(set(parts(pair).get("worker", [])) - {victim}) == 2)
+    # As if the leases of the dead had ended, and the minute's work had come.
+    two_agencies.rescue(now=timezone.now() + settings.LEASE)
+    ring(two_agencies)
+    assert watched(pair, lambda: not {"scheduled", "claimed"} & set(two_agencies.statuses()))
+    assert two_agencies.findings(now=timezone.now(), doubted_most=2 * ON_THE_WIRE) == []
+    assert replaced() == [(part, victim)]
+
+
+def test_a_worker_whose_mail_takes_long_is_left_alone(
+    pair: Machine, committed: dict[str, Agency], sandbox: Sandbox
+) -> None:
+    # Longer than a silent one may live here, shorter than a wire waits for an answer.
+    sandbox.script(f"smtp=slow:{settings.FROZEN_AFTER_SECONDS + 6}")
+    smtp = stage.accounts(sandbox)["smtp"]
+    stage.allot(committed["alpha"], smtp)
+    campaign = campaign_for(committed["alpha"], 1)
+    before = parts(pair)
+    with context.entered(committed["alpha"]):
+        jobs.ring()
+    assert watched(pair, lambda: finished(committed["alpha"], campaign))
+    assert (replaced(), parts(pair)) == ([], before)
+    assert (sandbox.snapshot()["distinct_recipients"], sandbox.snapshot()["duplicates"]) == (1, 0)
+
+
+def test_a_watcher_who_was_away_gives_everybody_the_whole_time_again(
+    committed: dict[str, Agency], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "FROZEN_AFTER_SECONDS", 12)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        mark = tmp_path / f"worker.{process.pid}"
+        mark.write_bytes(struct.pack("d", time.monotonic() - 60))
+        machine = Machine(None, clusters=0, workers=0)
+        machine.children.append(Child("one", [], {}, watched=False, process=process, marks=tmp_path))
+        machine.look_after()
+        assert process.poll() is None
+        machine._awake_since -= 30
+        machine.look_after()
+        assert process.wait(10) == -signal.SIGKILL
+    assert (replaced(), mark.exists()) == ([("worker", process.pid)], False)
+
+
+def test_a_job_that_outlives_its_time_out_is_no_sign_of_life() -> None:
+    longest = settings.Q_CLUSTER["timeout"] + marks.GRACE_SECONDS
+    assert [marks.stuck(began, 1000.0) for began in (None, 1000.0 - longest, 999.0 - longest)] == [False, False, True]
