@@ -55,6 +55,9 @@ def advance(*, now: datetime) -> datetime | None:
     """Queue what follows in the agency entered now; return when to look again, None for never."""
     looked = 0
     while looked < MOST:
+        # Before any enrollment is locked, as everybody does who is at a campaign's state.
+        waiting = Enrollment.objects.filter(look_at__lte=now).order_by("look_at")
+        control.reopen(set(waiting.values_list("campaign", flat=True)[:AT_ONCE]))
         with transaction.atomic():
             places = _take(now)
             if places:
@@ -117,8 +120,6 @@ def _go_on(places: Sequence[_Place], now: datetime) -> None:
                 rows.append((place.id, None, reason, None, None))
         if place.waiting is not None:
             withdrawn.append(place.waiting)
-    # Before messages, as everybody does who changes a campaign's state.
-    control.reopen({mail.campaign_id for mail in mails})
     lifecycle.withdraw(withdrawn)
     lifecycle.postpone_steps(replanned)
     lifecycle.follow_up(mails)

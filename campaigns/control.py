@@ -75,7 +75,7 @@ def finish_done(*, now: datetime) -> int:
 
 
 def reopen(campaign_ids: Iterable[int]) -> int:
-    """Go on with those of these campaigns that are finished, because a person has mails sent again; return how many."""
+    """Go on with those of these campaigns that are finished, because more is to be sent; return how many."""
     return Campaign.objects.filter(pk__in=list(campaign_ids), status=Status.FINISHED).update(
         status=Status.RUNNING, finished_at=None
     )

@@ -4,16 +4,18 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, connections
 from django.utils import timezone
 
-from campaigns import audit, control, dispatch, failover, launch, lifecycle
-from campaigns.models import Campaign, Message
+from campaigns import advance, audit, changes, control, dispatch, failover, feedback, launch, lifecycle
+from campaigns.models import Campaign, Message, Step
 from campaigns.reasons import Reason
 from providers.accounts import health
+from providers.accounts.events import EventType, Heard
 from providers.accounts.models import Account, Allotment
 from tenants import context
 from tenants.models import Agency
@@ -50,9 +52,25 @@ def work(agency: Agency, accounts: list[Account], seed: int, stop: threading.Eve
                 lambda at=now: control.finish_done(now=at),
                 lambda at=now: control.follow_pauses(now=at),
                 control.cancel_strays,
+                lambda at=now: advance.advance(now=at),
+                lambda at=now: reply(rng, at),
+                lambda at=now: wait_longer(rng, at),
             ]
             rng.choice(chores)()
             done += 1
+
+
+def reply(rng: random.Random, now: datetime) -> None:
+    """One of those who got a mail replies, and so ends what waits for the whole company."""
+    if key := Message.objects.filter(status="sent").order_by("?").values_list("key", flat=True).first():
+        feedback.record([Heard("inbound", str(rng.random()), EventType.REPLIED, now, now, key)], now=now)
+
+
+def wait_longer(rng: random.Random, now: datetime) -> None:
+    campaign = Campaign.objects.exclude(status="cancelled").order_by("?").first()
+    if campaign:
+        first, second = changes.steps_of(campaign)
+        changes.change(campaign, [first, replace(second, delay=rng.randrange(1, 9), unit="hours")], now=now)
 
 
 def claim(agency: Agency, account: Account, now: Any) -> list[lifecycle.Claimed]:
@@ -89,6 +107,8 @@ def test_all_verbs_at_once_never_wait_in_a_circle(committed: dict[str, Agency]) 
         with context.entered(agency):
             for name in "abc":
                 made = stage.campaign(stage.contact_list(name, MAILS), distribution="even")
+                Campaign.objects.filter(pk=made.pk).update(stop_scope="company")
+                Step.objects.create(campaign=made, position=2, html="<p>2</p>", delay=1, unit="hours")
                 launch.launch(made, now=NOON)
     stop = threading.Event()
 
@@ -116,6 +136,6 @@ def test_all_verbs_at_once_never_wait_in_a_circle(committed: dict[str, Agency]) 
             assert not Message.objects.filter(status="claimed").exists()
             cancelled = Message.objects.filter(campaign__status="cancelled")
             assert not cancelled.filter(status="scheduled").exists()
-            assert Message.objects.count() == 3 * MAILS
+            assert Message.objects.filter(step__position=1).count() == 3 * MAILS
     connection.set_schema_to_public()
     assert audit.audit_quota().drifts == []
