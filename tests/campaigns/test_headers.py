@@ -1,0 +1,95 @@
+"""The headers of a trusted sender, as they arrive."""
+
+import email
+import email.policy
+from collections.abc import Iterator
+from datetime import timedelta
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.utils import parseaddr
+
+import pytest
+from django.conf import settings as configured
+
+from campaigns import dispatch, launch
+from campaigns.models import Contact, Message
+from providers.accounts.models import Account
+from providers.sandbox.service import Sandbox
+from providers.senders.models import Sender
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+from tests.stage import NOON
+
+NAMES = ['Ann "the" O\'Brien, Dr.', "Жанна Дарк", "👩‍👩‍👧 Ünï", "שרה סארה", "李小龍 " * 12]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def smtp(alpha: Agency, beta: Agency, sandbox: Sandbox) -> Account:
+    found = stage.accounts(sandbox)["smtp"]
+    stage.allot(alpha, found)
+    return found
+
+
+def sent(alpha: Agency, smtp: Account, sandbox: Sandbox, **fields: str) -> list[tuple[str, EmailMessage, Message]]:
+    """What arrived for five contacts with such names, as it came and as it is read, with its row."""
+    with context.entered(alpha):
+        people = stage.contact_list("h", len(NAMES))
+        for person, name in zip(Contact.objects.order_by("pk"), NAMES, strict=True):
+            first, _, last = name.partition(" ")
+            Contact.objects.filter(pk=person.pk).update(
+                first_name=first, last_name=last.strip(), email=f"h{person.pk}@bücher.example"
+            )
+        Sender.objects.update(name="Ольга из Polza")
+        campaign = stage.campaign(people, **{"traffic_class": "bulk", **fields})
+        campaign.steps.update(subject="Привет, {{ first_name }} — " + "очень длинная тема " * 8)
+        launch.launch(campaign, now=NOON)
+        dispatch.drain(smtp.pk, clock=lambda: NOON, until=NOON + timedelta(seconds=15))
+        rows = {str(one.key): one for one in Message.objects.select_related("sender", "contact", "campaign")}
+    found = []
+    for mail in sandbox.messages():
+        read = email.message_from_string(mail["content"], policy=email.policy.default)
+        assert isinstance(read, EmailMessage)
+        found.append((mail["content"], read, rows[read["Message-ID"][1:].partition("@")[0]]))
+    assert len(found) == len(NAMES)
+    return found
+
+
+def test_they_are_those_of_a_trusted_sender(alpha: Agency, smtp: Account, sandbox: Sandbox) -> None:
+    for raw, read, row in sent(alpha, smtp, sandbox, html="<p>{{ first_name }}</p>" + "ü" * 3000 + "x" * 3000):
+        assert row.sender is not None
+        # RFC 5322 section 2.1.1.
+        assert max(len(line.encode()) for line in raw.splitlines()) <= 998
+        head = raw.replace("\r\n", "\n").partition("\n\n")[0]
+        assert head.isascii()
+        assert read["Message-ID"] == f"<{row.key}@{row.sender.address.rpartition('@')[2]}>"
+        name = f"{row.contact.first_name} {row.contact.last_name}".strip()
+        # Not by `addresses`, which puts spaces between the encoded words of a phrase (RFC 2047 section 6.2 forbids it).
+        shown, address = parseaddr(" ".join(email.message_from_string(raw)["To"].split()))
+        assert str(make_header(decode_header(shown))) == name
+        assert address == f"h{row.contact_id}@xn--bcher-kva.example"
+        (sender,) = read["From"].addresses
+        assert (sender.display_name, sender.addr_spec) == ("Ольга из Polza", row.sender.address)
+        assert read["Subject"].startswith(f"Привет, {row.contact.first_name} — очень длинная")
+        assert read["List-Id"] == f"<l{row.campaign.list_id}.alpha.localhost>"
+        assert read["Feedback-ID"] == f"c{row.campaign_id}:alpha:bulk:polza"
+        assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        # RFC 3834 section 5: a mail that a person wrote to many is not an automatic answer.
+        assert "Auto-Submitted" not in read
+        assert "Precedence" not in read
+        assert configured.SECRET_KEY not in raw
+
+
+def test_an_emoji_a_quote_or_a_comma_in_a_name_makes_no_second_recipient(
+    alpha: Agency, smtp: Account, sandbox: Sandbox
+) -> None:
+    for _raw, read, _row in sent(alpha, smtp, sandbox):
+        assert len(read["To"].addresses) == 1
+        assert read["Cc"] is None
+        assert read["Bcc"] is None
