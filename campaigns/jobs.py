@@ -1,4 +1,4 @@
-"""Doorbells: plain values in, one verb called."""
+"""Doorbells: plain values in, one verb called, at the database's time: leases are judged by it on every host."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.dispatch import receiver
-from django.utils import timezone
 
 from campaigns import advance, control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle, returned
 from campaigns.audit import audit_quota
@@ -18,6 +17,7 @@ from providers.accounts import inbox, turns, webhooks
 from providers.senders import ledger as senders
 from providers.senders import warming
 from tenants import context, jobs, visits
+from tenants.clock import Clock
 from tenants.jobs import job
 from tenants.models import Agency
 
@@ -31,17 +31,18 @@ def serve() -> None:
     Where other jobs wait for workers it goes back to the end of their queue after part of a slice: the minute's work,
     which finds what others have to send, is one of them.
     """
-    began = timezone.now()
+    clock = Clock()
+    began = clock()
     until = began + timedelta(seconds=settings.DRAIN_SECONDS)
-    while (now := timezone.now()) < until and not (now >= began + turns.LEAST and _wanted()):
+    while (now := clock()) < until and not (now >= began + turns.LEAST and _wanted()):
         turn = turns.take()
         if turn is None:
             return
         try:
             with context.entered(Agency.objects.get(pk=turn.agency_id)) as agency:
-                _drain(agency, turn.account_id, until)
+                _drain(agency, turn.account_id, clock, until)
         finally:
-            turns.settle(turn, timezone.now() - now)
+            turns.settle(turn, clock() - now)
     if turns.waiting():
         jobs.enqueue(serve)
 
@@ -50,36 +51,37 @@ def _wanted() -> bool:
     return jobs.crowded(serve)
 
 
-def _drain(agency: Agency, account_id: int, until: datetime) -> None:
+def _drain(agency: Agency, account_id: int, clock: Clock, until: datetime) -> None:
     """Send what may go now, then ring for what is left elsewhere and wait for the next turn with what is left here."""
-    result = dispatch.drain(account_id, clock=timezone.now, until=until, interrupted=turns.Slice(_wanted).over)
+    result = dispatch.drain(account_id, clock=clock, until=until, interrupted=turns.Slice(_wanted).over)
     _ring_for(agency, result.moved_to)
     if result.out_of_time:
         # Without a doorbell: the worker goes on, and leaves one behind.
         turns.ask(agency, [account_id])
-    control.finish_done(now=timezone.now())
+    control.finish_done(now=clock())
 
 
 @job
 def tick() -> None:
     """Every minute: take back what dead workers held and ring for whatever is due, where there may be any of it."""
+    clock = Clock()
     if webhooks.pending():
         # Whoever was told of it may have been cut off.
         jobs.enqueue(hear)
     if inbox.pending():
         jobs.enqueue(take_in)
-    visiting = {visit.agency: visit for visit in visits.due(now=timezone.now())}
+    visiting = {visit.agency: visit for visit in visits.due(now=clock())}
 
     def look_after(agency: Agency) -> None:
-        lifecycle.rescue(now=timezone.now())
-        feedback.look_again(now=timezone.now())
+        lifecycle.rescue(now=clock())
+        feedback.look_again(now=clock())
         control.cancel_strays()
-        next_look = advance.advance(now=timezone.now())
-        control.finish_done(now=timezone.now())
-        more = timezone.now() if control.follow_pauses(now=timezone.now()) else None
-        found, next_asking = ring(), ring_about_doubts()
+        next_look = advance.advance(now=clock())
+        control.finish_done(now=clock())
+        more = clock() if control.follow_pauses(now=clock()) else None
+        found, next_asking = ring(now=clock()), ring_about_doubts(now=clock())
         following = min(filter(None, (more, found.following, next_asking, next_look)), default=None)
-        visits.done(visiting[agency], following, now=timezone.now())
+        visits.done(visiting[agency], following, now=clock())
 
     try:
         _in_each_agency("The minute's work", look_after, visiting)
@@ -90,13 +92,13 @@ def tick() -> None:
 @job
 def hear() -> None:
     """Act on what providers have posted."""
-    feedback.hear(now=timezone.now())
+    feedback.hear(now=Clock()())
 
 
 @job
 def take_in() -> None:
     """Act on the mail that came back."""
-    returned.take_in(clock=timezone.now)
+    returned.take_in(clock=Clock())
 
 
 @receiver(inbox.arrived)
@@ -114,11 +116,12 @@ def _ring_for_events(**_: Any) -> None:
 @job
 def checkup() -> None:
     """Every five minutes: ask each account; move what is due away from those that went down, agency by agency."""
-    found = accounts.check_all(now=timezone.now())
+    clock = Clock()
+    found = accounts.check_all(now=clock())
 
     def move(agency: Agency) -> None:
         for account_id in found.closed:
-            _ring_for(agency, failover.relieve(agency, account_id, now=timezone.now()))
+            _ring_for(agency, failover.relieve(agency, account_id, now=clock()))
         _ring_for(agency, found.opened)
 
     if found.closed or found.opened:
@@ -128,9 +131,10 @@ def checkup() -> None:
 @job
 def check_possible() -> None:
     """Every five minutes: pause campaigns that cannot go on until a person changes something, agency by agency."""
+    clock = Clock()
 
     def look_after(agency: Agency) -> None:
-        feasibility.pause_impossible(agency, now=timezone.now())
+        feasibility.pause_impossible(agency, now=clock())
 
     _in_each_agency("The check of what campaigns can do", look_after)
 
@@ -138,8 +142,9 @@ def check_possible() -> None:
 @job
 def ask(account_id: int) -> None:
     """Ask this account about this agency's mails in doubt."""
-    until = timezone.now() + timedelta(seconds=settings.DRAIN_SECONDS)
-    doubt.ask(account_id, clock=timezone.now, until=until)
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    doubt.ask(account_id, clock=clock, until=until)
 
 
 @job
@@ -152,13 +157,14 @@ def audit() -> None:
 @job
 def warm() -> None:
     """Every hour: judge the day before of domains that warm up, where it is over; forget what binds no more."""
+    clock = Clock()
 
     def look_after(agency: Agency) -> None:
-        warming.advance(agency.zone, now=timezone.now())
-        senders.purge(now=timezone.now())
+        warming.advance(agency.zone, now=clock())
+        senders.purge(now=clock())
 
-    webhooks.prune(now=timezone.now())
-    inbox.prune(now=timezone.now())
+    webhooks.prune(now=clock())
+    inbox.prune(now=clock())
     _in_each_agency("The warmup of domains", look_after)
 
 
@@ -179,21 +185,21 @@ def _in_each_agency(what: str, work: Callable[[Agency], None], agencies: Iterabl
 @job
 def audit_ledger() -> None:
     """Every night: prove that no mail is lost or stuck; a finding is an error in the log, and so an alert."""
-    for finding in audit_mails(now=timezone.now()):
+    for finding in audit_mails(now=Clock()()):
         logger.error("mails lost or stuck: %s", finding)
 
 
-def ring() -> Due:
+def ring(*, now: datetime | None = None) -> Due:
     """Ask for a turn at every account where the agency entered now has due mails; return what was found due."""
-    found = due.find(now=timezone.now())
+    found = due.find(now=now or Clock()())
     _ring_for(context.current_agency(), found.accounts)
     return found
 
 
-def ring_about_doubts() -> datetime | None:
+def ring_about_doubts(*, now: datetime) -> datetime | None:
     """Let workers ask every account that can tell about mails in doubt of the agency entered now; return when to look
     again, None for never."""
-    found = doubt.find(now=timezone.now())
+    found = doubt.find(now=now)
     for account_id in found.accounts:
         jobs.enqueue(ask, account_id)
     return found.following

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
-from django.utils import translation
+from django.utils import timezone, translation
 
+from tenants import clock
 from tenants.models import Agency
 from tenants.users.models import User
 
@@ -57,6 +58,12 @@ def fresh_thread() -> Iterator[None]:
     connection.set_schema_to_public()
     with translation.override("en"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that travels in time takes the database along, as far as jobs of its own process ask it."""
+    monkeypatch.setattr(clock.Clock, "__call__", lambda _: timezone.now())
 
 
 @pytest.fixture

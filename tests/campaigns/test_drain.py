@@ -347,7 +347,7 @@ def test_what_is_wrong_with_one_agency_stops_no_other(
 ) -> None:
     rung: list[str] = []
 
-    def ring() -> Due:
+    def ring(*, now: datetime) -> Due:
         rung.append(context.current_agency().slug)
         if rung[-1] == "alpha":
             raise ValueError("something of Alpha's")

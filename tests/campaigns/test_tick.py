@@ -1,7 +1,7 @@
 """The minute's work enters the agencies where there may be something to do, and no other, but never passes one by."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -34,9 +34,9 @@ def tick(accounts: dict[str, Account], monkeypatch: pytest.MonkeyPatch) -> Tick:
     entered: list[str] = []
     ring = jobs.ring
 
-    def noticed() -> due.Due:
+    def noticed(*, now: datetime) -> due.Due:
         entered.append(context.current_agency().slug)
-        return ring()
+        return ring(now=now)
 
     monkeypatch.setattr(jobs, "ring", noticed)
     monkeypatch.setattr(jobs.jobs, "enqueue", lambda *_: None)

@@ -282,7 +282,7 @@ def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
     # As if the leases of the dead had ended, and the minute's work had come.
     two_agencies.rescue(now=timezone.now() + settings.LEASE)
     ring(two_agencies)
-    assert watched(pair, lambda: not {"scheduled", "claimed"} & set(two_agencies.statuses()))
+    assert watched(pair, lambda: not {"scheduled", "claimed"} & set(two_agencies.statuses()), scene.PATIENCE * 2)
     assert two_agencies.findings(now=timezone.now(), doubted_most=2 * ON_THE_WIRE) == []
     assert replaced() == [(part, victim)]
 

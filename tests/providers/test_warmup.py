@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,12 +212,12 @@ def test_a_domain_that_is_warm_stays_warm(alpha: Agency, account: Account) -> No
 
 def test_the_hourly_job_judges_and_forgets(alpha: Agency, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     send(account, NOON)
-    monkeypatch.setattr(jobs.timezone, "now", lambda: NOON + DAY)
+    monkeypatch.setattr(timezone, "now", lambda: NOON + DAY)
     with context.public():
         jobs.warm()
     assert domain().warmup_step == 2
     assert ledger.SenderHour.objects.count() == 3
-    monkeypatch.setattr(jobs.timezone, "now", lambda: NOON + 9 * DAY)
+    monkeypatch.setattr(timezone, "now", lambda: NOON + 9 * DAY)
     with context.public():
         jobs.warm()
     assert ledger.SenderHour.objects.count() == 0
@@ -248,7 +249,7 @@ ADD = "/admin/senders/senderdomain/add/"
 
 
 def test_a_new_domain_begins_to_warm_up_unless_a_person_says_it_is_warm(carols: Visitor, alpha: Agency) -> None:
-    today = ledger.local_day(jobs.timezone.now(), alpha.zone)
+    today = ledger.local_day(timezone.now(), alpha.zone)
     assert f'value="{today.isoformat()}"' in body(carols.get(ADD))
     fields = {"name": "a.example", "per_day": 100, "warmup_step": 1, **HOMES}
     assert carols.post(ADD, {**fields, "warmup_started_on": today.isoformat()}).status_code == 302
