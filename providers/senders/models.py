@@ -140,7 +140,7 @@ class Sender(AgencyRow):
 class SenderDay(AgencyRow):
     """Mails of one sender on one day of the agency, and what became of them. Written by `ledger` alone."""
 
-    sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="days")
+    sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="days", db_index=False)
     day = models.DateField()
     allowed = models.PositiveIntegerField()
     used = models.PositiveIntegerField(default=0)
@@ -163,7 +163,7 @@ class SenderHour(AgencyRow):
     `allowed` is the most that the sender's limit for 24 hours was in this hour.
     """
 
-    sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="hours")
+    sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="hours", db_index=False)
     hour = models.DateTimeField()
     allowed = models.PositiveIntegerField()
     used = models.PositiveIntegerField(default=0)
@@ -182,7 +182,7 @@ class SenderHour(AgencyRow):
 class DomainDay(AgencyRow):
     """Mails of one domain on one day of the agency, and what became of them. Written by `ledger` alone."""
 
-    domain = models.ForeignKey(SenderDomain, on_delete=models.CASCADE, related_name="days")
+    domain = models.ForeignKey(SenderDomain, on_delete=models.CASCADE, related_name="days", db_index=False)
     day = models.DateField()
     allowed = models.PositiveIntegerField()
     used = models.PositiveIntegerField(default=0)
