@@ -112,7 +112,7 @@ def _arguments() -> argparse.Namespace:
     found = parser.parse_args()
     found.repeat = max(1, found.repeat or (1 if found.quick else 5))
     try:
-        found.groups = list(keys.chosen(found.keys))
+        found.groups = list(keys.chosen(found.keys, quick=found.quick))
     except ValueError as error:
         parser.error(str(error))
     return found

@@ -30,11 +30,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Group:
-    """Keys that one benchmark measures together. `most` bounds the repetitions of an expensive one."""
+    """Keys that one benchmark measures together. `most` bounds the repetitions of an expensive one.
+
+    One that is not `quick` cannot be made short: with --quick it is left out unless it is asked for.
+    """
 
     benchmark: str
     keys: tuple[Key, ...]
     most: int = 5
+    quick: bool = True
 
 
 GROUPS = (
@@ -55,7 +59,7 @@ GROUPS = (
         (Key("launch_1m_vs_insert_select", False, 6, 3), Key("launch_rss_mb", False, 300, None)),
     ),
     Group("draining.more_senders", (Key("senders_5000_vs_1200", False, 1.1, 1.0),)),
-    Group("fairness.delays", (Key("fairness_p95_growth", False, 1.05, 1.02),), most=1),
+    Group("fairness.delays", (Key("fairness_p95_growth", False, 1.05, 1.02),), most=1, quick=False),
     Group("killing.in_doubt", (Key("in_doubt_per_kill", False, 25, None),)),
     Group("remembering.worker", (Key("worker_pss_growth", False, 1.10, 1.03),), most=1),
     Group(
@@ -67,11 +71,11 @@ GROUPS = (
 )
 
 
-def chosen(names: list[str]) -> Iterator[Group]:
-    """The groups with one of these keys, or all. Raises ValueError that lists the known keys."""
+def chosen(names: list[str], *, quick: bool) -> Iterator[Group]:
+    """The groups with one of these keys, or all that there is time for. Raises ValueError that lists the known keys."""
     known = {key.name for group in GROUPS for key in group.keys}
     if unknown := sorted(set(names) - known):
         raise ValueError(f"No such key: {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
     for group in GROUPS:
-        if not names or any(key.name in names for key in group.keys):
+        if any(key.name in names for key in group.keys) or (not names and (group.quick or not quick)):
             yield group

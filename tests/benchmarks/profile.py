@@ -162,7 +162,7 @@ def main() -> None:
                 child = Sender.__new__(Sender)
                 Child.__init__(child, module, *extra, *scene.pairs(scene.agencies()))
                 with child, ground.counted():
-                    child.hear()
+                    child.await_ready()
                     before = cpu_seconds([laid.postmaster])
                     far = cpu_seconds([sink.pid])
                     child.tell("go")

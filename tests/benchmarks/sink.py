@@ -221,7 +221,8 @@ class Sink:
     def _accept(self, listener: socket.socket, name: str) -> None:
         line, _ = listener.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.settimeout(5)
+        # With a time-out every call asks the kernel first whether it may go on.
+        line.setblocking(False)
         talk: Talk = Smtp(self._tally) if name == "smtp" else Resend(self._tally, self._per_second, self._passed)
         self._lines[line.fileno()] = (line, talk, self._delays[name])
         self._epoll.register(line.fileno(), select.EPOLLIN)
