@@ -10,7 +10,7 @@ TABLES = ("senders_sender", "senders_senderday", "senders_senderhour", "senders_
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('senders', '0007_limits_from_one'),
+        ('senders', '0008_signature'),
     ]
 
     operations = [
