@@ -252,7 +252,7 @@ def _hull(
 
 def _span(times: tuple[datetime, datetime]) -> str:
     zone = context.current_agency().zone
-    first, last = (date_format(timezone.localtime(one, zone), "SHORT_DATETIME_FORMAT") for one in times)
+    first, last = (date_format(timezone.localtime(one, zone), "j M Y, H:i") for one in times)
     return first if first == last else f"{first} – {last}"
 
 
