@@ -41,7 +41,7 @@ def told(account: Account, what: str, agency: Agency | str, message: Message | s
     """The provider posts an event of the mail."""
     schema = agency.schema_name if isinstance(agency, Agency) else agency
     key = str(message.key if isinstance(message, Message) else message)
-    one = post(account.kind, what, {"agency": schema, "message": key}, now=NOW, **fields)
+    one = post(account.kind, what, {"agency": schema, "message": key}, now=datetime.now(UTC), **fields)
     answer = Visitor("localhost").post(
         f"/webhooks/{account.webhook_key}/", one.body, content_type="application/json", headers=dict(one.headers)
     )
