@@ -20,7 +20,9 @@ SENDERS = 1200
 @contextmanager
 def over_smtp(ground: Ground) -> Iterator[Callable[[], Values]]:
     """One worker and two against the plain loop, 5 kB mails of 1,200 senders of two agencies over three accounts."""
-    mails = 3_000 if ground.quick else 20_000
+    mails = 2_400 if ground.quick else 20_000
+    if ground.quick:
+        ground.say(f"engine_vs_raw_loop, two_workers_vs_one: with --quick {mails:,} mails.")
     both = scene.agencies()
     with Sink() as sink:
         accounts = scene.smtp_accounts(ACCOUNTS, port=sink.ports["smtp"])
@@ -130,7 +132,9 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
     """CPU of a mail, worker's and PostgreSQL's: Beta's 5,000 senders over six accounts, Alpha's 1,200 over three."""
-    mails = 1_200 if ground.quick else 10_000
+    mails = 900 if ground.quick else 10_000
+    if ground.quick:
+        ground.say(f"senders_5000_vs_1200: with --quick {mails:,} mails.")
     alpha, beta = scene.agencies()
     with Sink() as sink:
         for agency, senders, accounts in ((alpha, 1200, 3), (beta, 5000, 6)):

@@ -16,7 +16,7 @@ from tests.benchmarks.keys import Values
 
 def calls_per_second(ground: Ground) -> float:
     """Statements a second, once all jobs that wait are done; nothing may be due."""
-    seconds, beginning = (5, 1) if ground.quick else (65, 10)
+    seconds, beginning = (4, 1) if ground.quick else (65, 10)
     if ground.quick:
         ground.say(f"idle_queries_per_s: with --quick over {seconds} s, which the rounds of each minute may miss.")
     while jobs.waiting():

@@ -24,7 +24,7 @@ CLUSTERS = 2
 @contextmanager
 def worker(ground: Ground) -> Iterator[Callable[[], Values]]:
     """A worker's memory when it has sent some and ten times as many."""
-    early, late = (400, 4_000) if ground.quick else (20_000, 200_000)
+    early, late = (300, 3_000) if ground.quick else (20_000, 200_000)
     if ground.quick:
         ground.say(f"worker_pss_growth: with --quick from {early:,} to {late:,} mails.")
     both = scene.agencies()
@@ -57,7 +57,7 @@ def worker(ground: Ground) -> Iterator[Callable[[], Values]]:
 def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
     """The most that PostgreSQL, web and workers hold at once while mails are sent and pages are asked for; then the
     statements a second that all this makes while 50 agencies have nothing due."""
-    mails = 1_000 if ground.quick else 20_000
+    mails = 800 if ground.quick else 20_000
     both = scene.agencies()
     with Sink() as sink:
         accounts = scene.smtp_accounts(3, port=sink.ports["smtp"])
