@@ -88,6 +88,7 @@ def _bring_home(account_id: int, others: Sequence[Route], *, now: datetime) -> s
     strays = Message.objects.filter(
         account=account_id,
         status=Message.Status.SCHEDULED,
+        parked=False,
         campaign__status=Campaign.Status.RUNNING,
         due_at__lte=now,
         enrollment__sender__in=Sender.objects.exclude(domain__homes__account=account_id),

@@ -181,7 +181,7 @@ def test_every_page_of_the_operator_opens(operators: Visitor, accounts: dict[str
 def test_neither_site_shows_the_queue_or_the_other_sides_tables() -> None:
     operator, agency = ({model._meta.app_label for model in site._registry} for site in (sites.operator, sites.agency))
 
-    assert operator == {"tenants", "accounts", "users", "auth"}
+    assert operator == {"tenants", "accounts", "outreach", "users", "auth"}
     assert agency == {"campaigns", "senders", "users", "auth"}
 
 

@@ -261,7 +261,7 @@ def replaced() -> list[tuple[str, int]]:
     return list(Replacement.objects.order_by("at").values_list("part", "process"))
 
 
-@pytest.mark.parametrize("part", ["worker", "guard", "monitor"])
+@pytest.mark.parametrize("part", ["worker", "guard", "monitor"] if scene.FULL else ["worker"])
 def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
     part: str, pair: Machine, two_agencies: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
