@@ -214,7 +214,7 @@ def test_workers_share_an_accounts_rate_by_the_weight_of_agencies(
         with context.entered(agency):
             sent[slug] = Message.objects.filter(status="sent").count()
     assert 30 < sum(sent.values()) < 300, "the rate was never what kept them"
-    # Three of four on a quiet machine, fewer where the workers themselves are slow; by turns it would be a half or less.
+    # Three of four on a quiet machine, fewer where the workers themselves are slow; by turns at most a half.
     assert 0.52 < sent["beta"] / sum(sent.values()) < 0.85
 
 
