@@ -161,6 +161,7 @@ def greeting(port: int) -> bytes:
         return b""
 
 
+@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_a_mail_waits_for_a_slice_or_two_of_a_neighbour_with_more_than_the_workers_can_send(
     machine: Machine, committed: dict[str, Agency], sandbox: Sandbox
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_database_that_has_gone_is_started_again(
     assert server.runs()
 
 
+@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_both_clusters_are_killed_whole_in_mid_send(machine: Machine, two_agencies: Scene) -> None:
     mails, kills = scaled(300, 5_000), scaled(1, 10)
     two_agencies.launch(mails)
@@ -287,6 +289,7 @@ def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
     assert replaced() == [(part, victim)]
 
 
+@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_a_worker_whose_mail_takes_long_is_left_alone(
     pair: Machine, committed: dict[str, Agency], sandbox: Sandbox
 ) -> None:
