@@ -31,6 +31,13 @@ def find(*, now: datetime) -> Due:
     )
 
 
+def waits(account_id: int, *, now: datetime) -> bool:
+    """Whether the agency entered now has mails that are due at this account."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITS, [list(precedence.LEVELS), account_id, now])
+        return bool(cursor.fetchone()[0])
+
+
 _FIRST = """
 SELECT NULL, %s WHERE EXISTS (SELECT FROM campaigns_message WHERE status = 'claimed')
 UNION ALL
@@ -40,4 +47,14 @@ CROSS JOIN LATERAL (
     SELECT due_at FROM campaigns_message
     WHERE account_id = a.id AND status = 'scheduled' AND NOT parked AND priority = p.priority ORDER BY due_at LIMIT 1
 ) m
+"""
+_WAITS = """
+SELECT EXISTS (
+    SELECT FROM unnest(%s::smallint[]) AS p (priority)
+    CROSS JOIN LATERAL (
+        SELECT FROM campaigns_message
+        WHERE account_id = %s AND status = 'scheduled' AND NOT parked AND priority = p.priority AND due_at <= %s
+        LIMIT 1
+    ) m
+)
 """

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from campaigns import lifecycle
+from campaigns import due, lifecycle
 from campaigns.models import Campaign, Message
 from campaigns.outcomes import WHEN_ALL_REFUSE
 from campaigns.planning import largest_remainder
@@ -29,6 +29,9 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
     blocked, or taken from the agency), they wait for that. A thread whose sender cannot leave here at all goes to where
     it can, whatever its campaign chose and however much room there is.
     """
+    # So ends nearly every drain: nothing is left, and how much room the others have need not be summed up.
+    if not due.waits(account_id, now=now):
+        return set()
     usable = routes.usable(agency, now=now)
     here = next((route for route in usable if route.account_id == account_id), None)
     state = health.of(account_id)
