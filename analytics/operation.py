@@ -22,29 +22,30 @@ Status = Message.Status
 
 
 @dataclass(slots=True)
-class Told:
-    """Mails of the last `RATE_DAYS` days and what was heard of them; `heard` is false where no event ever came."""
+class Rates:
+    """Mails of the last `RATE_DAYS` days of accounts of which something was ever heard, and what was; `telling` are
+    those whose provider tells of deliveries."""
 
     used: int = 0
+    telling: int = 0
     delivered: int = 0
     bounced: int = 0
     complained: int = 0
-    heard: bool = False
 
-    def percent(self, count: int) -> float | None:
-        """So many in percent of the mails; None where there are none, or where nothing can be heard of them."""
-        return round(100 * count / self.used, 2) if self.used and self.heard else None
+    @property
+    def delivered_percent(self) -> float | None:
+        """None where nobody tells."""
+        return _percent(self.delivered, self.telling)
 
-    def __add__(self, other: "Told") -> "Told":
-        """Both together; mails of which nothing can be heard count for nothing."""
-        a, b = (one if one.heard else Told() for one in (self, other))
-        return Told(
-            a.used + b.used,
-            a.delivered + b.delivered,
-            a.bounced + b.bounced,
-            a.complained + b.complained,
-            a.heard or b.heard,
-        )
+    @property
+    def bounced_percent(self) -> float | None:
+        """None where nothing is heard."""
+        return _percent(self.bounced, self.used)
+
+    @property
+    def complained_percent(self) -> float | None:
+        """None where nothing is heard."""
+        return _percent(self.complained, self.used)
 
 
 @dataclass(slots=True)
@@ -67,17 +68,23 @@ def sent_per_day(*, now: datetime) -> list[tuple[date, int]]:
     return [(day, found.get(day, 0)) for day in days]
 
 
-def told(*, now: datetime) -> defaultdict[int, Told]:
-    """What became of each account's mails of the last days, by account."""
+def rates(*, now: datetime) -> defaultdict[int | None, Rates]:
+    """What became of each account's mails of the last days, by account; under None of all together."""
     rows = (
         _days(utc_day(now) - timedelta(days=RATE_DAYS - 1))
+        .filter(account__health__heard_at__isnull=False)
         .values_list("account")
-        .annotate(*map(Sum, ("used", "delivered", "bounced", "complained")))
+        .annotate(Sum("used"), Sum("delivered"), Sum("bounced"), Sum("complained"))
     )
-    found: defaultdict[int, Told] = defaultdict(Told)
     telling = health.telling()
+    found: defaultdict[int | None, Rates] = defaultdict(Rates)
     for account, used, delivered, bounced, complained in rows:
-        found[account] = Told(used, delivered, bounced, complained, heard=account in telling)
+        for one in (found[account], found[None]):
+            one.used += used
+            one.telling += used if account in telling else 0
+            one.delivered += delivered
+            one.bounced += bounced
+            one.complained += complained
     return found
 
 
@@ -96,6 +103,10 @@ def queues(*, now: datetime) -> Iterator[Queue]:
             )
         if found.waiting or found.in_doubt:
             yield found
+
+
+def _percent(count: int, of: int) -> float | None:
+    return round(100 * count / of, 2) if of else None
 
 
 def _days(first: date) -> QuerySet[LedgerRow]:

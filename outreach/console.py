@@ -130,10 +130,10 @@ def _operator_overview() -> dict[str, Any]:
     now = timezone.now()
     accounts: list[Any] = list(accounts_with_today(now))
     in_use = [one for one in accounts if one.enabled]
-    told = operation.told(now=now)
+    rates = operation.rates(now=now)
     return {
         "cards": [
-            *_sending(in_use, told),
+            *_sending(in_use, rates),
             _workers(now),
             *(
                 {
@@ -146,11 +146,11 @@ def _operator_overview() -> dict[str, Any]:
             ),
         ],
         "chart": _volume(now),
-        "tables": [_accounts(accounts, told), _queues(now)],
+        "tables": [_accounts(accounts, rates), _queues(now)],
     }
 
 
-def _sending(in_use: list[Any], told: defaultdict[int, operation.Told]) -> Iterator[dict[str, Any]]:
+def _sending(in_use: list[Any], rates: defaultdict[int | None, operation.Rates]) -> Iterator[dict[str, Any]]:
     used, allowed = sum(one.used for one in in_use), sum(one.per_day for one in in_use)
     changelist = reverse("admin:accounts_account_changelist")
     yield {
@@ -159,13 +159,12 @@ def _sending(in_use: list[Any], told: defaultdict[int, operation.Told]) -> Itera
         "note": _("of %(allowed)s that the accounts allow") % {"allowed": intcomma(allowed)},
         "url": reverse("admin:accounts_ledgerrow_changelist"),
     }
-    all_told = sum((told[one.pk] for one in in_use), operation.Told())
     days = _("in %(count)d days, where the provider tells") % {"count": operation.RATE_DAYS}
-    yield {"label": _("Delivered"), "value": _percent(all_told, all_told.delivered), "note": days, "url": changelist}
+    yield {"label": _("Delivered"), "value": _percent(rates[None].delivered_percent), "note": days, "url": changelist}
     yield {
         "label": _("Bounced"),
-        "value": _percent(all_told, all_told.bounced),
-        "note": _("%(percent)s complained") % {"percent": _percent(all_told, all_told.complained)},
+        "value": _percent(rates[None].bounced_percent),
+        "note": _("%(percent)s complained") % {"percent": _percent(rates[None].complained_percent)},
         "url": changelist,
     }
 
@@ -194,7 +193,7 @@ def _volume(now: datetime) -> dict[str, Any]:
     return {"title": title, "data": json.dumps({"labels": labels, "datasets": [bars]})}
 
 
-def _accounts(accounts: list[Any], told: defaultdict[int, operation.Told]) -> dict[str, Any]:
+def _accounts(accounts: list[Any], rates: defaultdict[int | None, operation.Rates]) -> dict[str, Any]:
     price = sum(one.monthly_price for one in accounts if one.enabled)
     return {
         "title": _("Accounts, in all $%(price)s a month") % {"price": price},
@@ -216,8 +215,8 @@ def _accounts(accounts: list[Any], told: defaultdict[int, operation.Told]) -> di
                 "cells": [
                     one.get_kind_display(),
                     f"{intcomma(one.used)} / {intcomma(one.per_day)}",
-                    _percent(told[one.pk], told[one.pk].delivered),
-                    _percent(told[one.pk], told[one.pk].bounced),
+                    _percent(rates[one.pk].delivered_percent),
+                    _percent(rates[one.pk].bounced_percent),
                     ", ".join(str(TrafficClass(name).label) for name in one.traffic_classes) or "—",
                 ],
             }
@@ -248,8 +247,7 @@ def _queues(now: datetime) -> dict[str, Any]:
     }
 
 
-def _percent(told: operation.Told, count: int) -> str:
-    percent = told.percent(count)
+def _percent(percent: float | None) -> str:
     return "—" if percent is None else f"{number_format(percent, 1)} %"
 
 

@@ -42,16 +42,23 @@ def test_rates_are_of_the_mails_of_which_something_can_be_heard(alpha: Agency, b
     stage.allot(alpha, *accounts.values())
     for name, used in (("resend", 40), ("smtp", 60)):
         reserve(accounts[name], accounts[name].allotments.get(agency=alpha), used, now=NOON)
-    LedgerRow.objects.filter(account=accounts["resend"], agency=None, period=Period.DAY).update(delivered=30, bounced=1)
+    for name, delivered, bounced in (("resend", 30, 1), ("smtp", 0, 3)):
+        row = LedgerRow.objects.filter(account=accounts[name], agency=None, period=Period.DAY)
+        row.update(delivered=delivered, bounced=bounced)
     Health.objects.update_or_create(account=accounts["resend"], defaults={"heard_at": NOON})
 
-    told = operation.told(now=NOON)
-    together = sum((told[one.pk] for one in accounts.values()), operation.Told())
+    found = operation.rates(now=NOON)
+    resend, smtp, every = found[accounts["resend"].pk], found[accounts["smtp"].pk], found[None]
+    assert (resend.delivered_percent, resend.bounced_percent) == (75.0, 2.5)
+    assert (smtp.delivered_percent, smtp.bounced_percent) == (None, None)
+    assert (every.delivered_percent, every.bounced_percent) == (75.0, 2.5)
 
-    resend, smtp = told[accounts["resend"].pk], told[accounts["smtp"].pk]
-    assert (resend.percent(resend.delivered), resend.percent(resend.bounced)) == (75.0, 2.5)
-    assert smtp.percent(smtp.delivered) is None
-    assert together.percent(together.delivered) == 75.0
+    # A bounce comes back to an own SMTP pool; a delivery never does.
+    Health.objects.update_or_create(account=accounts["smtp"], defaults={"heard_at": NOON})
+    found = operation.rates(now=NOON)
+    smtp, every = found[accounts["smtp"].pk], found[None]
+    assert (smtp.delivered_percent, smtp.bounced_percent) == (None, 5.0)
+    assert (every.delivered_percent, every.bounced_percent) == (75.0, 4.0)
 
 
 def test_days_without_mails_are_days_all_the_same(alpha: Agency, beta: Agency) -> None:

@@ -38,14 +38,6 @@ WRONG: dict[str, tuple[str, Any, list[str], str]] = {
 
 
 @pytest.fixture
-def account(alpha: Agency, beta: Agency) -> Account:
-    found = stage.accounts()["smtp"]
-    for agency in (alpha, beta):
-        stage.allot(agency, found)
-    return found
-
-
-@pytest.fixture
 def operator(alpha: Agency, beta: Agency) -> Visitor:
     visitor = Visitor("localhost")
     visitor.force_login(User.objects.create_superuser("olga@operator.test", "correct horse battery"))

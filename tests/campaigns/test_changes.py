@@ -17,14 +17,6 @@ from tests.stage import NOON
 
 
 @pytest.fixture
-def account(alpha: Agency, beta: Agency) -> Account:
-    found = stage.accounts()["smtp"]
-    for agency in (alpha, beta):
-        stage.allot(agency, found)
-    return found
-
-
-@pytest.fixture
 def days(alpha: Agency, account: Account) -> Days:
     return Days(alpha, account)
 

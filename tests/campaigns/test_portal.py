@@ -26,18 +26,6 @@ PAGES = ["/", "/campaigns/", "/campaigns/new/", "/contacts/"]
 
 
 @pytest.fixture
-def carols(alpha: Agency, carol: User) -> Visitor:
-    """Carol's browser, signed in to Alpha."""
-    return at(alpha, carol)
-
-
-@pytest.fixture
-def oscars(beta: Agency, oscar: User) -> Visitor:
-    """The outsider's browser, signed in to Beta."""
-    return at(beta, oscar)
-
-
-@pytest.fixture
 def accounts(alpha: Agency) -> dict[str, Account]:
     """Three accounts of which Alpha has allotments."""
     found = stage.accounts()

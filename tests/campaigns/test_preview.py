@@ -36,16 +36,6 @@ def account(alpha: Agency, beta: Agency) -> Account:
 
 
 @pytest.fixture
-def carols(alpha: Agency, carol: User) -> Visitor:
-    return at(alpha, carol)
-
-
-@pytest.fixture
-def oscars(beta: Agency, oscar: User) -> Visitor:
-    return at(beta, oscar)
-
-
-@pytest.fixture
 def draft(alpha: Agency, account: Account) -> Campaign:
     with context.entered(alpha):
         return stage.campaign(stage.contact_list("p", 12), html=GOOD, traffic_class="bulk")

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from campaigns import changes, launch
 from campaigns.models import Campaign, Enrollment, Message
 from providers.accounts.models import Account
@@ -17,24 +15,6 @@ from tests.campaigns.test_portal import details
 from tests.campaigns.test_sequences import HOUR, Days, campaign
 from tests.stage import NOON
 from tests.visitor import Visitor, at
-
-
-@pytest.fixture
-def account(alpha: Agency, beta: Agency) -> Account:
-    found = stage.accounts()["smtp"]
-    for agency in (alpha, beta):
-        stage.allot(agency, found)
-    return found
-
-
-@pytest.fixture
-def carols(alpha: Agency, carol: User) -> Visitor:
-    return at(alpha, carol)
-
-
-@pytest.fixture
-def oscars(beta: Agency, oscar: User) -> Visitor:
-    return at(beta, oscar)
 
 
 def formset(*steps: dict[str, Any]) -> dict[str, Any]:

@@ -23,14 +23,6 @@ from tests.stage import NOON
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-@pytest.fixture
-def account(alpha: Agency, beta: Agency) -> Account:
-    found = stage.accounts()["smtp"]
-    for agency in (alpha, beta):
-        stage.allot(agency, found)
-    return found
-
-
 def campaign(count: int, *steps: dict[str, object], name: str = "a", **fields: object) -> Campaign:
     """Launched at noon, in the agency entered now; each of `steps` comes after the first mail."""
     made = stage.campaign(stage.contact_list(name, count), traffic_class="bulk", **fields)

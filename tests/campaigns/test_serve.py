@@ -189,9 +189,8 @@ def test_workers_share_an_accounts_rate_by_the_weight_of_agencies(
     committed: dict[str, Agency], sandbox: Sandbox, rung: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "SLICE", timedelta(seconds=0.2))
-    monkeypatch.setattr(jobs.settings, "DRAIN_SECONDS", 6)
-    # So slow that the rate is what keeps them on a busy machine too.
-    account = stage.accounts(sandbox, smtp={"per_second": Decimal(12)})["smtp"]
+    monkeypatch.setattr(jobs.settings, "DRAIN_SECONDS", 5)
+    account = stage.accounts(sandbox, smtp={"per_second": Decimal(40)})["smtp"]
     Agency.objects.filter(slug="beta").update(weight=3)
     try:
         for agency in committed.values():
@@ -214,8 +213,7 @@ def test_workers_share_an_accounts_rate_by_the_weight_of_agencies(
         with context.entered(agency):
             sent[slug] = Message.objects.filter(status="sent").count()
     assert 30 < sum(sent.values()) < 300, "the rate was never what kept them"
-    # Three of four on a quiet machine, fewer where the workers themselves are slow; by turns at most a half.
-    assert 0.52 < sent["beta"] / sum(sent.values()) < 0.85
+    assert 0.65 < sent["beta"] / sum(sent.values()) < 0.85
 
 
 def test_a_worker_that_other_jobs_wait_for_goes_back_to_the_end_of_their_queue(

@@ -161,7 +161,6 @@ def greeting(port: int) -> bytes:
         return b""
 
 
-@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_a_mail_waits_for_a_slice_or_two_of_a_neighbour_with_more_than_the_workers_can_send(
     machine: Machine, committed: dict[str, Agency], sandbox: Sandbox
 ) -> None:
@@ -204,7 +203,6 @@ def test_a_database_that_has_gone_is_started_again(
     assert server.runs()
 
 
-@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_both_clusters_are_killed_whole_in_mid_send(machine: Machine, two_agencies: Scene) -> None:
     mails, kills = scaled(300, 5_000), scaled(1, 10)
     two_agencies.launch(mails)
@@ -263,12 +261,12 @@ def replaced() -> list[tuple[str, int]]:
     return list(Replacement.objects.order_by("at").values_list("part", "process"))
 
 
-@pytest.mark.parametrize("part", ["worker", "guard", "monitor"] if scene.FULL else ["worker"])
+@pytest.mark.parametrize("part", ["worker", "guard", "monitor"])
 def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
     part: str, pair: Machine, two_agencies: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     two_agencies.script("smtp=slow:0.3", "resend=slow:0.3", "sendgrid=slow:0.3")
-    two_agencies.launch(400)
+    two_agencies.launch(scaled(200, 400))
     ring(two_agencies)
     assert watched(pair, lambda: two_agencies.statuses()["sent"] >= 50)
     victim = parts(pair)[part][0]
@@ -289,7 +287,6 @@ def test_a_stopped_process_beside_live_ones_is_replaced_and_reported(
     assert replaced() == [(part, victim)]
 
 
-@pytest.mark.skipif(not scene.FULL, reason="make chaos plays it")
 def test_a_worker_whose_mail_takes_long_is_left_alone(
     pair: Machine, committed: dict[str, Agency], sandbox: Sandbox
 ) -> None:

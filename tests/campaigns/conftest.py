@@ -1,0 +1,30 @@
+"""What many tests of campaigns begin with."""
+
+import pytest
+
+from providers.accounts.models import Account
+from tenants.models import Agency
+from tenants.users.models import User
+from tests import stage
+from tests.visitor import Visitor, at
+
+
+@pytest.fixture
+def account(alpha: Agency, beta: Agency) -> Account:
+    """One SMTP account of which both agencies have allotments."""
+    found = stage.accounts()["smtp"]
+    for agency in (alpha, beta):
+        stage.allot(agency, found)
+    return found
+
+
+@pytest.fixture
+def carols(alpha: Agency, carol: User) -> Visitor:
+    """Carol's browser, signed in to Alpha."""
+    return at(alpha, carol)
+
+
+@pytest.fixture
+def oscars(beta: Agency, oscar: User) -> Visitor:
+    """The outsider's browser, signed in to Beta."""
+    return at(beta, oscar)
