@@ -31,6 +31,8 @@ outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates
 suppressions who must not be mailed: the one definition for all who ask
 optout       a reader leaves                                         → suppressions, cancelled messages
+erased       who was erased, told by keyed hashes: no contact of theirs is made again
+erasure      what names a person goes, what was counted stays              → receipts
 tracking     pixels and links, answered before Django                → events
 verdicts     pure: was it a person or a program
 returned     mail that came back: bounces, complaints, replies        → events

@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow
+from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow
 from tenants import context
 from tenants.users.models import User
 
@@ -36,6 +36,16 @@ def lists_for(user: Visitor) -> QuerySet[ContactList]:
 def contacts_of(user: Visitor, campaign: Campaign) -> QuerySet[Contact]:
     """The contacts of the campaign's list whom this user may see."""
     return _seen_by(user, Contact.objects.filter(subscriptions__list=campaign.list_id, subscriptions__active=True))
+
+
+def erasures_for(user: Visitor) -> QuerySet[Erasure]:
+    """The receipts of erasures that this user may see."""
+    return _seen_by(user, Erasure.objects.all())
+
+
+def may_erase(user: Visitor) -> bool:
+    """Whether this user may have a person erased."""
+    return isinstance(user, User) and user.has_perm("campaigns.add_erasure")
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

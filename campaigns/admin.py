@@ -6,8 +6,10 @@ What is history is shown and not edited; a campaign's state changes through `act
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db.models import Count, JSONField, QuerySet
-from django.forms import ModelForm
+from django.forms import CharField, ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -19,13 +21,13 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import actions, feasibility, inspection
+from campaigns import actions, erasure, feasibility, inspection
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
-from campaigns.models import Campaign, Contact, ContactList, Intake, Message, RejectedRow, Step, Suppression
-from providers.accounts.models import suppressed_value
+from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, Step, Suppression
+from providers.accounts.models import OperatorErasure, suppressed_value
 from providers.senders.admin import AccountFilter
 from tenants import sites
 
@@ -57,6 +59,10 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ("-pk",)
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
+        found: QuerySet[Contact] = super().get_queryset(request)
+        return found.filter(erased_at=None)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -163,6 +169,83 @@ class SuppressionAdmin(ModelAdmin):  # type: ignore[misc]
     def save_model(self, request: HttpRequest, obj: Suppression, form: "ModelForm[Suppression]", change: bool) -> None:
         obj.source = Suppression.Source.MANUAL
         super().save_model(request, obj, form, change)
+
+
+class ErasureForm(ModelForm):  # type: ignore[type-arg]
+    """The address of a person to be erased, which is not kept."""
+
+    address = CharField(
+        label=gettext_lazy("address of the person"),
+        max_length=254,
+        help_text=gettext_lazy("All that names them is erased for good, and they are never mailed again."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    class Meta:
+        model = Erasure
+        fields = ()
+
+    def clean_address(self) -> str:
+        try:
+            validate_email(self.cleaned_data["address"].strip())
+        except ValidationError:
+            raise ValidationError(_("Write the address in full.")) from None
+        return str(self.cleaned_data["address"])
+
+
+class OperatorErasureForm(ErasureForm):
+    """The same, for all agencies."""
+
+    class Meta:
+        model = OperatorErasure
+        fields = ()
+
+
+class ErasureAdmin(ModelAdmin):  # type: ignore[misc]
+    """People who were erased: receipts that do not name them. To add one is to erase somebody."""
+
+    form = ErasureForm
+    list_display = ("id", "asked_at", "by", "done_at", "what")
+    ordering = ("-pk",)
+    show_full_result_count = False
+    shown = ("by", "asked_at", "done_at", "what")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.shown if obj else ("address",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.shown if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        # The address is the form's own, not the row's.
+        return super().get_form(request, obj, **kwargs) if obj else self.form
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=gettext_lazy("what was erased"), empty_value="—")
+    def what(self, receipt: Erasure | OperatorErasure) -> str | None:
+        if receipt.done_at is None:
+            return _("A mail to them is on its way: the rest is erased after it.")
+        return " · ".join(f"{line.label}: {line.count}" for line in erasure.lines(receipt)) or None
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.pk = self._erase(form.cleaned_data["address"], by=request.user.get_username(), clock=timezone.now).pk
+
+    def _erase(self, address: str, **how: Any) -> Erasure | OperatorErasure:
+        return erasure.erase(address, **how)
+
+
+class OperatorErasureAdmin(ErasureAdmin):
+    """People who were erased in every agency."""
+
+    form = OperatorErasureForm
+
+    def _erase(self, address: str, **how: Any) -> Erasure | OperatorErasure:
+        return erasure.erase_everywhere(address, **how)
 
 
 class StepInline(StackedInline):  # type: ignore[misc]
@@ -383,5 +466,7 @@ for _model, _admin in (
     (Intake, IntakeAdmin),
     (RejectedRow, RejectedRowAdmin),
     (Suppression, SuppressionAdmin),
+    (Erasure, ErasureAdmin),
 ):
     sites.agency.register(_model, _admin)
+sites.operator.register(OperatorErasure, OperatorErasureAdmin)

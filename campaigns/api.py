@@ -6,15 +6,15 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, forecast, inspection, pace
+from campaigns import access, actions, changes, erasure, forecast, inspection, pace
 from campaigns.explain import explain
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, Erasure, Message
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 
@@ -381,6 +381,57 @@ class MessageViewSet(ViewSet):
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return self.retrieve(request, key)
+
+
+class ErasureLineSerializer(serializers.Serializer[Any]):
+    """One kind of rows that were erased."""
+
+    code = serializers.CharField(help_text="For programs: it does not change.")
+    label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
+    count = serializers.IntegerField(help_text="Rows.")
+
+
+class ErasureSerializer(serializers.Serializer[Any]):
+    """The receipt of a person's erasure, which does not name them."""
+
+    id = serializers.IntegerField(read_only=True)
+    address = serializers.CharField(max_length=254, write_only=True, help_text="Whom to erase; kept as a hash alone.")
+    by = serializers.CharField(read_only=True, help_text="Who asked for it; empty for the machine.")
+    asked_at = serializers.DateTimeField(read_only=True)
+    done_at = serializers.DateTimeField(read_only=True, help_text="null while a mail to them is still on its way.")
+    erased = serializers.SerializerMethodField(help_text="What was erased.")
+
+    def get_erased(self, receipt: Erasure) -> Any:
+        return ErasureLineSerializer(erasure.lines(receipt), many=True).data
+
+
+class ErasureViewSet(ViewSet):
+    """Erasures of people by the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """All receipts, the latest first."""
+        pages = Pages()
+        found = pages.paginate_queryset(access.erasures_for(request.user), request, view=self)
+        return pages.get_paginated_response(ErasureSerializer(found, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One receipt."""
+        return Response(ErasureSerializer(get_object_or_404(access.erasures_for(request.user), pk=pk)).data)
+
+    def create(self, request: Request) -> Response:
+        """Erase a person for good. Nothing is sent to them once it answers; harmless when repeated."""
+        if not access.may_erase(request.user):
+            raise PermissionDenied
+        given = ErasureSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        by = request.user.get_username()
+        try:
+            receipt = erasure.erase(given.validated_data["address"], by=by, clock=timezone.now)
+        except erasure.ErasureRefusedError as refused:
+            raise serializers.ValidationError({"address": [str(refused)]}) from None
+        return Response(ErasureSerializer(receipt).data, status=201)
 
 
 class Conflict(APIException):

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import lifecycle, optout, stops, verdicts
+from campaigns import erased, lifecycle, optout, stops, verdicts
 from campaigns.models import Message, Suppression
 from campaigns.reasons import Reason
 from providers.accounts import hearing, silence, webhooks
@@ -130,16 +130,22 @@ def _hear(posts: Sequence[WebhookPost], *, now: datetime) -> int:
             told_by.setdefault(agency, []).append(post)
     new = 0
     undone: dict[int, WebhookPost] = {}
+    emptied: list[int] = []
     for agency in sorted(told, key=lambda one: one.pk):
         try:
             with context.entered(agency):
                 new += record(told[agency], now=now)
+                erasing = erased.mails(one.message for one in told[agency] if one.message)
         except Exception as error:
             # What is wrong with one agency must not stop the others.
             logger.exception("events could not be recorded", extra={"schema": agency.schema_name})
             undone |= {post.pk: post for post in told_by[agency]}
             webhooks.failed(list(undone.values()), type(error).__name__, now=now)
+        else:
+            pairs = zip(told[agency], told_by[agency], strict=True)
+            emptied += [post.pk for one, post in pairs if one.message in erasing]
     webhooks.handled([post for post in posts if post.pk not in undone], now=now)
+    webhooks.empty(emptied)
     for account_id, counts in sorted(results.items()):
         webhooks.count(account_id, counts, now=now)
     return new
@@ -205,6 +211,7 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
     """Do what these events ask for; return those whose mail is not known, or has surely not left."""
     if not ids:
         return []
+    erased.scrub(ids)
     with connection.cursor() as cursor:
         cursor.execute(_GOING_AGAIN, [list(ids)])
         again = cursor.fetchall()

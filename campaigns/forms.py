@@ -63,6 +63,20 @@ class StopOnField(forms.MultipleChoiceField):
         )
 
 
+class EraseForm(forms.Form):
+    """The address of a person to be erased, and that it is meant."""
+
+    address = forms.CharField(
+        label=gettext_lazy("Address of the person"),
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+    meant = forms.BooleanField(
+        label=gettext_lazy("Erase it for good: nobody can bring it back"),
+        error_messages={"required": gettext_lazy("Tick this too: what is erased cannot be brought back.")},
+    )
+
+
 class StepForm(forms.Form):
     """One step of a sequence. The first has no use for its delay and its condition, and leaves them out."""
 

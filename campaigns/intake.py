@@ -21,7 +21,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from campaigns import mail_hosts, suppressions
+from campaigns import erased, mail_hosts, suppressions
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
 from campaigns.models import ContactList, Intake, RejectedRow, Verdict
 from campaigns.validation import FORMULA_STARTS, Person, judge
@@ -56,6 +56,7 @@ def import_file(
             _make_table(cursor)
             _read(cursor, opened(file, file_name), progress)
             _refuse_suppressed(cursor, intake.list_id)
+            _refuse_erased(cursor)
             _refuse_repeated(cursor)
             if check_mx:
                 _refuse_without_mail(cursor, resolver)
@@ -152,6 +153,18 @@ def _refuse_suppressed(cursor: CursorWrapper, list_id: int) -> None:
             "domain": gettext_noop("The domain %(domain)s is suppressed."),
             "wildcard": gettext_noop("%(domain)s is suppressed."),
         },
+    )
+
+
+def _refuse_erased(cursor: CursorWrapper) -> None:
+    """Whose data was erased is not to be known again, not even as a row that was refused."""
+    erased.hold()
+    cursor.execute("SELECT key FROM pg_temp.intake_row WHERE verdict = 'accepted'")
+    hits = erased.among(key for (key,) in iter(cursor.fetchone, None))
+    cursor.execute(
+        "UPDATE pg_temp.intake_row SET verdict = %s, detail = %s, email = '', key = '', domain = '' "
+        "WHERE verdict = 'accepted' AND key = ANY(%s)",
+        [Verdict.SUPPRESSED, gettext_noop("This person's data was erased, and they must not be mailed."), list(hits)],
     )
 
 

@@ -8,7 +8,19 @@ from typing import Any
 from django.conf import settings
 from django.dispatch import receiver
 
-from campaigns import advance, control, dispatch, doubt, due, failover, feasibility, feedback, lifecycle, returned
+from campaigns import (
+    advance,
+    control,
+    dispatch,
+    doubt,
+    due,
+    erasure,
+    failover,
+    feasibility,
+    feedback,
+    lifecycle,
+    returned,
+)
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
@@ -76,6 +88,7 @@ def tick() -> None:
         lifecycle.rescue(now=clock())
         feedback.look_again(now=clock())
         control.cancel_strays()
+        erasure.finish(clock=clock)
         next_look = advance.advance(now=clock())
         control.finish_done(now=clock())
         more = clock() if control.follow_pauses(now=clock()) else None
@@ -165,6 +178,7 @@ def warm() -> None:
 
     webhooks.prune(now=clock())
     inbox.prune(now=clock())
+    erasure.settle(now=clock())
     _in_each_agency("The warmup of domains", look_after)
 
 

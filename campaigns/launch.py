@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from campaigns import draft, feasibility, forecast, lifecycle, rendering
+from campaigns import draft, erased, erasure, feasibility, forecast, lifecycle, rendering
 from campaigns.models import Campaign, Step
 from campaigns.planning import PlanRefusedError, Share
 from tenants import context, visits
@@ -44,7 +44,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         steps = list(campaign.steps.filter(position__isnull=False))
         if problems := [*check_texts(campaign, steps), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
-        total = _enroll(campaign)
+        total = _enroll(campaign, now)
         if not total:
             raise LaunchRefusedError(
                 [_("The list “%(list)s” has nobody to write to: import contacts first.") % {"list": campaign.list}]
@@ -72,7 +72,7 @@ def join(campaign: Campaign, *, now: datetime) -> Launched:
         if found.status not in (Campaign.Status.RUNNING, Campaign.Status.PAUSED):
             raise LaunchRefusedError([_("Contacts join a campaign while it runs or is paused.")])
         last = found.enrollments.aggregate(last=Max("pk"))["last"] or 0
-        total = _enroll(found)
+        total = _enroll(found, now)
         if not total:
             raise LaunchRefusedError([_("The list has nobody whom this campaign does not have already.")])
         shares = _plan(found, total, now=now)
@@ -115,7 +115,9 @@ def _attributes(campaign: Campaign) -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def _enroll(campaign: Campaign) -> int:
+def _enroll(campaign: Campaign, now: datetime) -> int:
+    for contact in list(erased.back(campaign.list_id)):
+        erasure.erase(contact.email, by="", clock=lambda: now)
     with connection.cursor() as cursor:
         cursor.execute(_ENROLL, draft.audience(campaign))
         return int(cursor.rowcount)

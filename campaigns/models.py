@@ -18,6 +18,7 @@ from campaigns.reasons import PauseReason, Reason
 from campaigns.sequence import Condition, Otherwise
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
+from providers.accounts.secrets import SecretsField
 from providers.senders.models import Sender
 from tenants import context
 from tenants.models import known_timezone
@@ -75,7 +76,10 @@ def every_stop() -> list[str]:
 
 
 class Contact(AgencyRow):
-    """A person who may be written to. `attributes` holds the other columns of the file they came in."""
+    """A person who may be written to. `attributes` holds the other columns of the file they came in.
+
+    Of a person whose data was erased at `erased_at` nothing is left but a made-up address, for what was counted.
+    """
 
     email = models.EmailField(_("address"), max_length=254)
     first_name = models.CharField(_("first name"), max_length=120, blank=True, db_default="")
@@ -83,6 +87,7 @@ class Contact(AgencyRow):
     company = models.CharField(_("company"), max_length=200, blank=True, db_default="")
     attributes = models.JSONField(_("more"), default=dict, blank=True)
     created_at = models.DateTimeField(_("created"), db_default=Now())
+    erased_at = models.DateTimeField(_("erased"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("contact")
@@ -255,6 +260,47 @@ class Suppression(AgencyRow):
 
     def __str__(self) -> str:
         return self.value
+
+
+class ErasureKey(AgencyRow):
+    """A key of the hashes of erased people's addresses, sealed like every secret. The newest makes new hashes.
+
+    It is made once and stays for as long as hashes of it do: nobody can make them anew without the addresses.
+    """
+
+    secret = SecretsField(_("key"))
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Erasure(AgencyRow):
+    """The receipt of a person's erasure. All that is left of the address is `digest`, its hash with the key.
+
+    `contact` is who it is about, with a made-up address once it is done; null where no contact had the address.
+    `done_at` null: a mail to them is on its way, and what is kept is erased after it. `counts`: rows by what they were.
+    """
+
+    digest = models.BinaryField(_("hash of the address"))
+    key = models.ForeignKey(ErasureKey, on_delete=models.PROTECT, related_name="+", db_index=False)
+    contact = models.ForeignKey(Contact, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    by = models.CharField(_("by"), max_length=254)
+    asked_at = models.DateTimeField(_("asked for"))
+    done_at = models.DateTimeField(_("erased"), null=True)
+    counts = models.JSONField(_("what was erased"), default=dict)
+
+    class Meta:
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["digest"], name="erased_by_hash"),
+            models.Index(fields=["id"], condition=Q(done_at=None), name="erasures_to_be_done"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk}"
 
 
 class Campaign(AgencyRow):

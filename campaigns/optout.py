@@ -10,13 +10,14 @@ from datetime import datetime
 from django.db import connection, transaction
 
 from campaigns import lifecycle, tokens
-from campaigns.models import Message, Subscription, Suppression
+from campaigns.models import Contact, Message, Subscription, Suppression
 from campaigns.reasons import Reason
 from tenants import context
 
 # What its events are reported by.
 SOURCE = "opt-out"
 ONE_CLICK, PAGE, MAIL = "one click in a mail program (RFC 8058)", "the page behind the link", "a mail back"
+ERASURE = "all data of the person was to be erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,15 @@ def leave(
         # Nothing that sees it begins later than this; what began earlier may have been on its way.
         transaction.on_commit(lambda: _now_in_force(email, clock()))
     return cancelled
+
+
+def forget(contact: Contact, *, clock: Callable[[], datetime]) -> int:
+    """Never write to this contact again, for all that is kept of them will be erased; return how many waiting mails
+    that cancels. Call in a transaction."""
+    email = contact.email.lower()
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [email, None, Suppression.Source.OPT_OUT, ERASURE, None, None, clock()])
+    return lifecycle.cancel_for(contact.pk, Reason.OPTED_OUT)
 
 
 def _now_in_force(email: str, now: datetime) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from campaigns import feedback, optout, tokens
+from campaigns import erased, feedback, optout, tokens
 from campaigns.models import Message
 from providers.accounts import inbox
 from providers.accounts.events import BounceClass, EventType, Heard
@@ -90,6 +90,8 @@ def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[
             message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
             if message is not None:
                 feedback.opted_out(message, this_list=False, how=optout.MAIL, clock=clock)
+        if erased.mails([named.key]):
+            inbox.empty(mail)
     return verdict, ""
 
 

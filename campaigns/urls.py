@@ -18,6 +18,7 @@ urlpatterns = [
     path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
     path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
     path("contacts/", views.contacts, name="contacts"),
+    path("contacts/erasures/", views.erasures, name="erasures"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),
     path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),
 ]

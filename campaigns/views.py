@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import connection, transaction
 from django.db.models import Count, Q
@@ -23,9 +24,21 @@ from django.utils.translation import ngettext, pgettext
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from campaigns import access, actions, changes, doubt, forecast, inspection, intake, preview, rendering, summaries
-from campaigns.forms import CampaignForm, UploadForm, steps
-from campaigns.models import Campaign, Contact, Intake, Message, Step, Verdict
+from campaigns import (
+    access,
+    actions,
+    changes,
+    doubt,
+    erasure,
+    forecast,
+    inspection,
+    intake,
+    preview,
+    rendering,
+    summaries,
+)
+from campaigns.forms import CampaignForm, EraseForm, UploadForm, steps
+from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, Verdict
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
@@ -232,6 +245,29 @@ def contacts(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def erasures(request: HttpRequest) -> HttpResponse:
+    """Erase a person; the receipts of those who were erased."""
+    may = access.may_erase(request.user)
+    if request.method == "POST" and not may:
+        raise PermissionDenied
+    form = EraseForm(request.POST or None)
+    if form.is_valid():
+        by = request.user.get_username()
+        try:
+            receipt = erasure.erase(form.cleaned_data["address"], by=by, clock=timezone.now)
+        except erasure.ErasureRefusedError as refused:
+            form.add_error("address", str(refused))
+        else:
+            messages.success(request, _erased(receipt))
+            return redirect("campaigns:erasures")
+    page = Paginator(access.erasures_for(request.user), ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    receipts = [{"receipt": one, "lines": erasure.lines(one)} for one in page.object_list]
+    found = {"form": form, "may": may, "page": page, "receipts": receipts}
+    return render(request, "campaigns/erasures.html", found)
+
+
+@login_required
 @require_GET
 def import_detail(request: HttpRequest, id: int) -> HttpResponse:
     """What became of a file, and each row that was not taken."""
@@ -384,6 +420,14 @@ def _import(form: UploadForm) -> Intake:
             # Leave the transaction in good order, so that what was refused is remembered.
             refused = error
     raise refused
+
+
+def _erased(receipt: Erasure) -> str:
+    if receipt.done_at is None:
+        return _("Nothing more is sent to this person. A mail to them is on its way: the rest is erased after it.")
+    if not receipt.counts:
+        return _("Nothing was known of this person. From now on they are refused.")
+    return _("The person is erased. The receipt is below.")
 
 
 def _taken(done: Intake) -> str:

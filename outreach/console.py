@@ -57,6 +57,13 @@ OPERATOR: tuple[Group, ...] = (
         ),
     ),
     (
+        gettext_lazy("Never mailed"),
+        (
+            (gettext_lazy("Suppressions for all"), "block", "accounts", "operatorsuppression"),
+            (gettext_lazy("Erasures for all"), "person_remove", "accounts", "operatorerasure"),
+        ),
+    ),
+    (
         gettext_lazy("Workers"),
         ((gettext_lazy("Replaced workers"), "restart_alt", "outreach", "replacement"),),
     ),
@@ -78,6 +85,7 @@ AGENCY: tuple[Group, ...] = (
             (gettext_lazy("Imports"), "upload_file", "campaigns", "intake"),
             (gettext_lazy("Rejected rows"), "rule", "campaigns", "rejectedrow"),
             (gettext_lazy("Suppressions"), "block", "campaigns", "suppression"),
+            (gettext_lazy("Erasures"), "person_remove", "campaigns", "erasure"),
         ),
     ),
     (

@@ -71,6 +71,18 @@ def failed(mail: InboundMail, trouble: str, *, now: datetime) -> None:
     found.filter(attempts__gte=ATTEMPTS).update(handled_at=now)
 
 
+def forget(needles: Sequence[str], *, now: datetime) -> int:
+    """Empty the mails in which, or in whose envelope, any of these texts stands, in small letters; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, [now, list(needles)])
+        return int(cursor.rowcount)
+
+
+def empty(mail: InboundMail) -> None:
+    """Forget what this mail said and who wrote it; that it came stays."""
+    InboundMail.objects.filter(pk=mail.pk).update(body=b"", sender="", recipients=[])
+
+
 def prune(*, now: datetime) -> int:
     """Forget mails that were handled and are old; return how many."""
     return InboundMail.objects.filter(received_at__lt=now - KEPT, handled_at__isnull=False).delete()[0]
@@ -83,4 +95,14 @@ def _clean(address: str) -> str:
 _STORE = """
 INSERT INTO accounts_inboundmail (digest, sender, recipients, body, size) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING RETURNING id
+"""
+_FORGET = """
+WITH told AS MATERIALIZED (
+    SELECT id, lower(encode(body, 'escape') || ' ' || array_to_string(recipients, ' ')) AS said
+    FROM accounts_inboundmail WHERE body <> ''
+)
+UPDATE accounts_inboundmail m
+SET body = '', sender = '', recipients = '{}', trouble = '', handled_at = COALESCE(m.handled_at, %s)
+FROM told
+WHERE told.id = m.id AND EXISTS (SELECT FROM unnest(%s::text[]) AS needle WHERE strpos(told.said, needle) > 0)
 """

@@ -410,6 +410,39 @@ class OperatorSuppression(models.Model):
         self.value = suppressed_value(self.value)
 
 
+class OperatorErasureKey(models.Model):
+    """A key of the hashes of people erased everywhere, sealed like every secret. The newest makes new hashes."""
+
+    secret = SecretsField(_("key"))
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class OperatorErasure(models.Model):
+    """The receipt of a person's erasure in every agency. All that is left of the address is its hash with the key.
+
+    `counts`: rows by what they were, of all agencies. `done_at` null: some agency is still at it.
+    """
+
+    digest = models.BinaryField(_("hash of the address"))
+    key = models.ForeignKey(OperatorErasureKey, on_delete=models.PROTECT, related_name="+", db_index=False)
+    by = models.CharField(_("by"), max_length=254)
+    asked_at = models.DateTimeField(_("asked for"))
+    done_at = models.DateTimeField(_("erased"), null=True)
+    counts = models.JSONField(_("what was erased"), default=dict)
+
+    class Meta:
+        verbose_name = _("erasure for all")
+        verbose_name_plural = _("erasures for all")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["digest"], name="erased_everywhere_by_hash")]
+
+    def __str__(self) -> str:
+        return f"{self.pk}"
+
+
 class Turn(models.Model):
     """An agency that waits for a worker to send what it may through an account. Written by `turns` alone."""
 

@@ -142,6 +142,18 @@ def failed(posts: Sequence[WebhookPost], trouble: str, *, now: datetime) -> None
     found.filter(attempts__gte=ATTEMPTS).update(handled_at=now)
 
 
+def forget(needles: Sequence[str]) -> int:
+    """Empty the handled posts in which any of these texts stands, in small letters; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, [list(needles)])
+        return int(cursor.rowcount)
+
+
+def empty(post_ids: Sequence[int]) -> None:
+    """Forget what these posts said; that they came stays."""
+    WebhookPost.objects.filter(pk__in=post_ids).update(body=b"", trouble="")
+
+
 def count(
     account_id: int, results: "Counter[WebhookDay.Result] | dict[WebhookDay.Result, int]", *, now: datetime
 ) -> None:
@@ -195,6 +207,13 @@ _FIRST = "SELECT NOT EXISTS (SELECT FROM accounts_webhookpost WHERE handled_at I
 _COUNT = """
 INSERT INTO accounts_webhookday AS d (account_id, day, result, count) VALUES (%s, %s, %s, %s)
 ON CONFLICT (account_id, day, result) DO UPDATE SET count = d.count + EXCLUDED.count
+"""
+_FORGET = """
+WITH told AS MATERIALIZED (
+    SELECT id, lower(encode(body, 'escape')) AS said FROM accounts_webhookpost WHERE handled_at IS NOT NULL
+)
+UPDATE accounts_webhookpost p SET body = '', trouble = '' FROM told
+WHERE told.id = p.id AND EXISTS (SELECT FROM unnest(%s::text[]) AS needle WHERE strpos(told.said, needle) > 0)
 """
 _PRUNE = """
 DELETE FROM accounts_webhookpost WHERE id IN (

@@ -18,6 +18,8 @@ from campaigns.models import (
     ContactList,
     DoubtEntry,
     Enrollment,
+    Erasure,
+    ErasureKey,
     Intake,
     LaunchForecast,
     Link,
@@ -68,6 +70,8 @@ def plant(agency: Agency) -> dict[str, Model]:
         upload = make(Intake, list=people, file_name=f"{MARK}.csv", status="done", rows=1, rejected=1)
         make(RejectedRow, intake=upload, number=2, email=f"bad@{MARK}", verdict="bad_syntax", detail=MARK)
         make(Subscription, list=people, contact=person, intake=upload)
+        key = make(ErasureKey, secret={"key": MARK})
+        make(Erasure, digest=b"0", key=key, contact=person, by=f"dan@{MARK}.test", asked_at=NOW, done_at=NOW)
         make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
         make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)

@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "api:campaign-forecast": {"pk": "campaigns.campaign"},
     "api:campaign-inspect": {"pk": "campaigns.campaign"},
     "api:campaign-steps": {"pk": "campaigns.campaign"},
+    "api:erasure-detail": {"pk": "campaigns.erasure"},
     "api:message-detail": {"key": "campaigns.message"},
     "api:message-count-as-sent": {"key": "campaigns.message"},
     "api:message-send-again": {"key": "campaigns.message"},
