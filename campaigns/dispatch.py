@@ -20,7 +20,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns import failover, gaps, lifecycle, paced, precedence, rendering, suppressions
+from campaigns import due, failover, gaps, lifecycle, paced, precedence, rendering, suppressions
 from campaigns.delivery import Batch, Clock, Delivery, Lines
 from campaigns.lifecycle import Claimed
 from providers.accounts import adapters, health, rate
@@ -76,15 +76,17 @@ def claim_batch(
     pace = paced.running(agency, now=now)
     with transaction.atomic():
         found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours)
-        due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
-        if not due:
+        first = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
+        if not first:
+            if not due.waits(allotment.account_id, now=now):
+                return []
             # Perhaps all that is left waits for senders whose turn is not yet.
             waited_for = _waited_for(allotment.account_id, now=now, limit=limit)
             found = senders.take_seats(
                 allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours, among=waited_for
             )
-            due = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
-        placed = place(_apart(pace.admit(due), alone=alone), found, now=now)
+            first = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
+        placed = place(_apart(pace.admit(first), alone=alone), found, now=now)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:

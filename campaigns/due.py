@@ -48,13 +48,14 @@ CROSS JOIN LATERAL (
     WHERE account_id = a.id AND status = 'scheduled' AND NOT parked AND priority = p.priority ORDER BY due_at LIMIT 1
 ) m
 """
+# In order, although any would do: without it the planner expects to find one soon by reading the table, 31 times over.
 _WAITS = """
 SELECT EXISTS (
     SELECT FROM unnest(%s::smallint[]) AS p (priority)
     CROSS JOIN LATERAL (
-        SELECT FROM campaigns_message
-        WHERE account_id = %s AND status = 'scheduled' AND NOT parked AND priority = p.priority AND due_at <= %s
-        LIMIT 1
+        SELECT due_at FROM campaigns_message
+        WHERE account_id = %s AND status = 'scheduled' AND NOT parked AND priority = p.priority ORDER BY due_at LIMIT 1
     ) m
+    WHERE m.due_at <= %s
 )
 """

@@ -91,6 +91,19 @@ def test_claims_take_what_is_behind_a_paused_campaign(alpha: Agency, smtp: Accou
     assert "Index Scan using message_queue" in plan
 
 
+def test_whether_anything_waits_is_read_in_the_queues_order(alpha: Agency, smtp: Account) -> None:
+    assert not due.waits(smtp.pk, now=NOON)
+    launched("a")
+    assert due.waits(smtp.pk, now=NOON)
+    assert not due.waits(smtp.pk, now=NOON - timedelta(days=365))
+    with connection.cursor() as cursor:
+        # So that it does not matter how small the table is. Where any would do, the planner reads the table instead.
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute(f"EXPLAIN {due._WAITS}", [[0, 1], smtp.pk, NOON])
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "message_queue" in plan, plan
+
+
 def test_a_resumed_campaign_goes_on_at_once_as_it_was_and_no_older(alpha: Agency, smtp: Account) -> None:
     made = launched("a")
     soon, later = made.messages.order_by("pk")[:2]
