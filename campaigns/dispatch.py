@@ -11,7 +11,7 @@ drain ─► claim_batch    one short transaction: senders, messages, quota
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from django.db import connection, transaction
 
 from campaigns import due, failover, gaps, lifecycle, paced, precedence, rendering, suppressions
 from campaigns.delivery import Batch, Clock, Delivery, Lines
+from campaigns.gaps import Gap
 from campaigns.lifecycle import Claimed
 from providers.accounts import adapters, health, rate
 from providers.accounts import ledger as accounts
@@ -35,6 +36,7 @@ BATCH = 100
 # So many mails at the head of a queue other workers may be about to claim.
 OTHERS = 8 * BATCH
 SHORT_PAUSE = timedelta(seconds=5)
+NO_GAPS: Mapping[int, Gap] = {}
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ def claim_batch(
                 allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours, among=waited_for
             )
             first = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
-        placed = place(_apart(pace.admit(first), alone=alone), found, now=now)
+        kept = paced.gaps_kept(found.domains) if first else {}
+        placed = place(_apart(pace.admit(first), alone=alone), found, now=now, kept=kept)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
         placed = placed[:granted]
         if not placed:
@@ -106,39 +109,51 @@ def _apart(due: list[tuple[Claimed, int | None]], *, alone: bool) -> list[tuple[
     return due
 
 
-def place(messages: Sequence[tuple[Claimed, int | None]], found: Seats, *, now: datetime) -> list[tuple[Claimed, Seat]]:
+def place(
+    messages: Sequence[tuple[Claimed, int | None]], found: Seats, *, now: datetime, kept: Mapping[int, Gap] = NO_GAPS
+) -> list[tuple[Claimed, Seat]]:
     """Pure: give each message a rested seat with room, turning through them; a thread keeps its sender or waits for it.
 
-    A message that could only have a seat that rests keeps it from those behind: else, where they have shorter gaps,
-    its turn would never come.
+    Seats rest for the message's gap, or for that which those of their domain have `kept` for other campaigns if it is
+    longer. A message that could only have a seat that rests keeps it from those behind: else, where they have shorter
+    gaps, its turn would never come.
     """
     turn = deque(found.seats)
     by_id = {seat.sender_id: seat for seat in found.seats}
     placed = []
     for message, fixed in messages:
-        seat = by_id.get(fixed) if fixed is not None else _next_seat(turn, found.domains, message.gap, now)
+        seat = by_id.get(fixed) if fixed is not None else _next_seat(turn, found.domains, message, now, kept)
         if seat is None or not _has_room(seat, found.domains):
             continue
-        if not seat.rested(message.gap, now):
+        gap = _gap(message, seat, kept)
+        if not seat.rested(gap, now):
             seat.room = 0
             continue
         seat.room -= 1
         found.domains[seat.domain_id] -= 1
         seat.used_at = now
-        if message.gap:
-            seat.free_at = now + message.gap
+        if gap:
+            seat.free_at = now + gap
+        message.gap = gap
         message.sender_id, message.sender_address, message.sender_name = seat.sender_id, seat.address, seat.name
         placed.append((message, seat))
     return placed
 
 
-def _next_seat(turn: deque[Seat], domains: dict[int, int], gap: timedelta, now: datetime) -> Seat | None:
+def _gap(message: Claimed, seat: Seat, kept: Mapping[int, Gap]) -> timedelta:
+    longest = kept.get(seat.domain_id)
+    return max(message.gap, longest.of(message.key)) if longest else message.gap
+
+
+def _next_seat(
+    turn: deque[Seat], domains: dict[int, int], message: Claimed, now: datetime, kept: Mapping[int, Gap]
+) -> Seat | None:
     longest_rested: Seat | None = None
     for _ in range(len(turn)):
         seat = turn[0]
         turn.rotate(-1)
         if _has_room(seat, domains):
-            if seat.rested(gap, now):
+            if seat.rested(_gap(message, seat, kept), now):
                 return seat
             longest_rested = min(longest_rested or seat, seat, key=lambda one: one.used_at or now)
     return longest_rested
@@ -178,7 +193,7 @@ def _due(
                 sendings=row[17],
                 in_thread=row[8] is not None,
                 traffic_class=row[7],
-                gap=gaps.gap(row[1], row[7], row[15], row[16]),
+                gap=gaps.of_campaign(row[7], row[15], row[16]).of(row[1]),
                 # Django leaves JSON of a raw query as text.
                 contact=rendering.fields(row[9], row[10], row[11], row[12], json.loads(row[13])),
             ),

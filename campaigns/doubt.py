@@ -31,7 +31,7 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.translation import gettext as _
 
-from campaigns import caps, control, dispatch, gaps, lifecycle, outcomes, paced, precedence, rendering, suppressions
+from campaigns import caps, control, dispatch, lifecycle, outcomes, paced, precedence, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, together_key
 from campaigns.due import Due
 from campaigns.envelopes import Envelopes
@@ -258,7 +258,8 @@ def _book_anew(doubted: Sequence[_Doubted], agency: Agency, allotment: Allotment
     )
     if len(locked) < len(messages):
         return False
-    placed = dispatch.place(pace.admit([(message, message.sender_id) for message in messages]), found, now=now)
+    admitted = pace.admit([(message, message.sender_id) for message in messages])
+    placed = dispatch.place(admitted, found, now=now, kept=paced.gaps_kept(found.domains))
     if len(placed) < len(messages):
         return False
     if accounts.reserve(allotment.account, allotment, len(placed), now=now) < len(placed):
@@ -315,7 +316,7 @@ def _doubted(row: tuple[Any, ...], account_id: int, campaign: Campaign) -> _Doub
         sender_id=row[7],
         sender_address=row[19],
         sender_name=row[20],
-        gap=gaps.gap(row[1], campaign.traffic_class, campaign.gap_seconds, campaign.gap_jitter_seconds),
+        gap=campaign.gap.of(row[1]),
         claim=row[8],
         together=row[9],
         # Perhaps: what went before is looked for.

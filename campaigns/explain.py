@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Sum
 from django.utils.translation import gettext as _
 
-from campaigns import caps, doubt, gaps, paced
+from campaigns import caps, doubt, paced
 from campaigns.models import Campaign, CampaignDay, Message, RecipientDay
 from campaigns.reasons import Reason
 from providers.accounts import health, ledger
@@ -235,7 +235,9 @@ class Why:
         if spent is None and sender_id is not None:
             return self._thread(account_id, sender_id)
         if spent is None and senders.room_today([account_id], day=self._day, now=self._now).get(account_id):
-            rest = senders.rested_from(account_id, self._gap(), day=self._day, now=self._now, hours=self._hours)
+            rest = senders.rested_from(
+                account_id, self._gap, day=self._day, now=self._now, hours=self._hours, kept=self._kept
+            )
             if rest.until <= self._now:
                 return Reason.IN_QUEUE, None
             return Reason.SENDERS_HOUR_SPENT if rest.hour_spent else Reason.SENDERS_RESTING, rest.until
@@ -251,7 +253,7 @@ class Why:
         """A contact who has heard from a sender hears from no other."""
         if account_id not in self._rests:
             self._rests[account_id] = senders.rests(
-                account_id, self._gap(), day=self._day, now=self._now, hours=self._hours
+                account_id, self._gap, day=self._day, now=self._now, hours=self._hours, kept=self._kept
             )
         if rest := self._rests[account_id].get(sender_id):
             return (Reason.THREAD_RESTING, rest.until) if rest.until > self._now else (Reason.IN_QUEUE, None)
@@ -270,8 +272,13 @@ class Why:
         """Whether there may be mails to contacts who have heard from one of the senders: it has follow-ups."""
         return self._campaign.steps.count() > 1
 
+    @property
     def _gap(self) -> timedelta:
-        return gaps.least_gap(self._campaign.traffic_class, self._campaign.gap_seconds)
+        return self._campaign.gap.least
+
+    @cached_property
+    def _kept(self) -> dict[int, timedelta]:
+        return {domain_id: gap.least for domain_id, gap in paced.gaps_kept().items()}
 
     def _others_have_room(self, account_id: int) -> bool:
         """Whether what this account cannot send is about to move."""

@@ -20,7 +20,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns import advance, caps, draft, feasibility, gaps, pace, precedence
+from campaigns import advance, caps, draft, feasibility, pace, precedence
 from campaigns.draft import AUDIENCE
 from campaigns.models import Campaign, LaunchForecast, Message, Step
 from campaigns.planning import PlanRefusedError
@@ -286,7 +286,6 @@ def _draft(campaign: Campaign, agency: Agency, now: datetime) -> list[Waiting]:
 def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> list[Sending]:
     day, found = local_day(now, agency.zone), []
     for one in campaigns:
-        jitter = gaps.most_jitter(one.traffic_class, one.gap_jitter_seconds)
         follow_ups = [advance.of(step) for step in one.steps.filter(position__gt=1).order_by("position")]
         new_today = one.days.filter(day=day).first() if one.new_contacts_per_day is not None else None
         found.append(
@@ -294,8 +293,8 @@ def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> l
                 one.pk,
                 one.traffic_class,
                 one.overflow,
-                gaps.least_gap(one.traffic_class, one.gap_seconds),
-                jitter,
+                one.gap,
+                frozenset(one.accounts),
                 one.new_contacts_per_day,
                 new_today.used if new_today else 0,
                 one.per_domain_per_day,

@@ -1,6 +1,8 @@
-"""Pure: how long a sender rests between two mails."""
+"""Pure: how long a sender rests between two mails: for the longest gap of all campaigns that it writes for."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from providers.accounts.models import TrafficClass
@@ -9,17 +11,31 @@ from providers.accounts.models import TrafficClass
 DEFAULTS = {TrafficClass.COLD_OUTREACH.value: (540, 300)}
 
 
-def least_gap(traffic_class: str, seconds: int | None) -> timedelta:
-    """The gap that every mail of such a campaign keeps at least."""
-    return timedelta(seconds=DEFAULTS.get(traffic_class, (0, 0))[0] if seconds is None else seconds)
+class Gap(NamedTuple):
+    """At least so many seconds, and up to so many more at random."""
+
+    seconds: int = 0
+    jitter: int = 0
+
+    @property
+    def least(self) -> timedelta:
+        """What every mail keeps at least."""
+        return timedelta(seconds=self.seconds)
+
+    def of(self, key: UUID) -> timedelta:
+        """The gap of one mail, always the same for its key: keys are random, so nothing else needs to be."""
+        return timedelta(seconds=self.seconds + key.int % (self.jitter + 1))
 
 
-def most_jitter(traffic_class: str, jitter: int | None) -> int:
-    """Up to so many seconds are added to that gap."""
-    return DEFAULTS.get(traffic_class, (0, 0))[1] if jitter is None else jitter
+def of_campaign(traffic_class: str, seconds: int | None, jitter: int | None) -> Gap:
+    """The gap of a campaign; None is the default of its class."""
+    default = DEFAULTS.get(traffic_class, (0, 0))
+    return Gap(default[0] if seconds is None else seconds, default[1] if jitter is None else jitter)
 
 
-def gap(key: UUID, traffic_class: str, seconds: int | None, jitter: int | None) -> timedelta:
-    """The gap of one mail, always the same for its key: keys are random, so nothing else needs to be."""
-    most = most_jitter(traffic_class, jitter)
-    return least_gap(traffic_class, seconds) + timedelta(seconds=key.int % (most + 1))
+def longest(gaps: Iterable[Gap]) -> Gap:
+    """The gap of a sender whose campaigns have these: the longest of all, and the largest random part."""
+    found = Gap()
+    for gap in gaps:
+        found = Gap(max(found.seconds, gap.seconds), max(found.jitter, gap.jitter))
+    return found

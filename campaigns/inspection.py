@@ -1,10 +1,11 @@
-"""What is to be said of a campaign's texts before it is launched: what would be refused, who would be held, and what
-makes a mail land where nobody reads it. No network is asked.
+"""What is to be said of a campaign before it is launched: what of its texts would be refused, who would be held, what
+makes a mail land where nobody reads it, and which gaps its senders will keep. No network is asked.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns import draft, launch, preview, rendering
 from campaigns.models import Campaign, Contact, Step
+from campaigns.planning import PlanRefusedError
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import MessageRefused
 from providers.accounts.models import TrafficClass
+from providers.senders.models import Home
 
 # Gmail shows no more of a mail's HTML than this.
 CLIPPED_BYTES = 102 * 1024
@@ -55,11 +58,12 @@ class Finding:
     text: str
 
 
-def inspect(campaign: Campaign) -> list[Finding]:
-    """All that is to be said of the campaign's texts as they are now, the worst first."""
+def inspect(campaign: Campaign, *, now: datetime) -> list[Finding]:
+    """All that is to be said of a draft as it is now, the worst first."""
     steps = list(campaign.steps.filter(position__isnull=False))
     refused = [Finding("texts", Severity.REFUSED, None, text) for text in launch.check_texts(campaign, steps)]
     found = [*refused] if refused else [one for step in steps for one in _of_step(campaign, step)]
+    found += _shared_senders(campaign, now)
     order = list(Severity)
     return sorted(found, key=lambda one: (order.index(one.severity), one.where or 0))
 
@@ -168,6 +172,36 @@ def _spam(made: Envelope, text: str) -> Iterator[tuple[str, str]]:
     if found := [words for words in _SHOUTED if words in lower]:
         words = _("Filters know these words from spam: %(words)s.")
         yield "spam_words", words % {"words": ", ".join(found[:5])}
+
+
+def _shared_senders(campaign: Campaign, now: datetime) -> Iterator[Finding]:
+    """Senders keep the longest gap of all campaigns that they write for: whose mails are slowed down by whose."""
+    try:
+        shares = draft.plan(campaign, draft.size(campaign), now=now)
+    except PlanRefusedError:
+        return
+    through = [share.account_id for share in shares if share.count]
+    reach = set(Home.objects.filter(domain__homes__account__in=through).values_list("account", flat=True))
+    running = Campaign.objects.filter(status=Campaign.Status.RUNNING).exclude(pk=campaign.pk).order_by("pk")
+    sharing = [one for one in running if not reach.isdisjoint(one.accounts)]
+    slower = max(sharing, key=lambda one: one.gap.seconds, default=None)
+    if slower and slower.gap.seconds > campaign.gap.seconds:
+        words = _(
+            "It shares senders with “%(name)s”, whose senders write every %(minutes)g minutes at most: while that one "
+            "runs, this one goes no faster."
+        )
+        told = words % {"name": slower.name, "minutes": round(slower.gap.seconds / 60, 1)}
+        yield Finding("slowed_down", Severity.WARNING, None, told)
+    if faster := [one.name for one in sharing if one.gap.seconds < campaign.gap.seconds]:
+        words = _(
+            "It shares senders with %(names)s, which have a shorter gap: while this campaign runs, its senders write "
+            "every %(minutes)g minutes at most for those too."
+        )
+        told = words % {
+            "names": ", ".join(f"“{name}”" for name in faster[:5]),
+            "minutes": round(campaign.gap.seconds / 60, 1),
+        }
+        yield Finding("slows_down", Severity.WARNING, None, told)
 
 
 def _missing(texts: rendering.Texts, contact: Contact) -> str | None:

@@ -101,6 +101,7 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
         if share.count:
             edges.append((share.account_id, first))
             first += share.count
+    _goes_through([campaign.pk], [edge[0] for edge in edges])
     with connection.cursor() as cursor:
         cursor.execute(
             _SCHEDULE,
@@ -115,6 +116,12 @@ def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_a
             },
         )
         return int(cursor.rowcount)
+
+
+def _goes_through(campaign_ids: Sequence[int], account_ids: Sequence[int]) -> None:
+    """Mails of these campaigns are given to these accounts, whose senders keep their gaps from now on."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GOES_THROUGH, {"campaigns": list(campaign_ids), "accounts": list(account_ids)})
 
 
 def follow_up(mails: Sequence[FollowUp]) -> set[int]:
@@ -325,6 +332,8 @@ def reschedule(
     attempt_used: bool = True,
 ) -> None:
     """Surely not sent: try again at `due_at`, through another account if one is given. Its quota goes back."""
+    if account_id is not None:
+        _goes_through([message.campaign_id], [account_id])
     _return(
         [message],
         _BACK.format(status="'scheduled'", reason="%(reason)s")
@@ -445,6 +454,7 @@ def move(
 
     `only_strays`: those of threads whose sender cannot leave through the account that they are at.
     """
+    _goes_through(campaign_ids, [to_account_id])
     with connection.cursor() as cursor:
         cursor.execute(
             _MOVE,
@@ -583,6 +593,14 @@ def _return_rows(
     return len(rows)
 
 
+# Before its mails: a campaign is locked before what is its own.
+_GOES_THROUGH = """
+UPDATE campaigns_campaign SET accounts = ARRAY(SELECT DISTINCT unnest(accounts || %(accounts)s::bigint[]) ORDER BY 1)
+WHERE id IN (
+    SELECT id FROM campaigns_campaign WHERE id = ANY(%(campaigns)s) AND NOT accounts @> %(accounts)s::bigint[]
+    ORDER BY id FOR UPDATE
+)
+"""
 # A claim is durable; a mark, and that a mail was sent, may wait for the next flush: if PostgreSQL dies in between,
 # the message is put in doubt, never back into the queue. Hence `unsynced` in _BEGIN and _SENT.
 # IS TRUE keeps the planner from the indexes by status where ids are given: it takes them for empty, and under a held

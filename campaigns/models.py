@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from campaigns import pace, precedence
+from campaigns import gaps, pace, precedence
 from campaigns.reasons import PauseReason, Reason
 from campaigns.sequence import Condition, Otherwise
 from providers.accounts.events import BounceClass, Reader
@@ -73,6 +73,11 @@ def known_country(code: str) -> None:
 def every_stop() -> list[str]:
     """What stops a sequence unless told otherwise."""
     return list(StopOn.values)
+
+
+def no_accounts() -> list[int]:
+    """Those of a campaign that has not been launched."""
+    return []
 
 
 class Contact(AgencyRow):
@@ -306,7 +311,8 @@ class Erasure(AgencyRow):
 class Campaign(AgencyRow):
     """A sequence of mails to the contacts of a list.
 
-    `paused_reason` and `paused_detail` are set where the machine paused it, and empty where a person did.
+    `paused_reason` and `paused_detail` are set where the machine paused it, and empty where a person did. `accounts`
+    are those that its mails have been given to, written by `lifecycle`: while it runs, their senders keep its gap.
     """
 
     class Status(models.TextChoices):
@@ -431,6 +437,7 @@ class Campaign(AgencyRow):
         _("paused because"), max_length=30, choices=PauseReason.choices, blank=True, db_default="", editable=False
     )
     paused_detail = models.CharField(_("about"), max_length=300, blank=True, db_default="", editable=False)
+    accounts = ArrayField(models.BigIntegerField(), default=no_accounts, db_default=[], editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     launched_at = models.DateTimeField(_("launched"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
@@ -461,6 +468,11 @@ class Campaign(AgencyRow):
             raise ValidationError(
                 {"holidays": _("All these days are holidays there, so the campaign never sends: choose other days.")}
             )
+
+    @property
+    def gap(self) -> gaps.Gap:
+        """How far apart mails of one sender are at least for its sake."""
+        return gaps.of_campaign(self.traffic_class, self.gap_seconds, self.gap_jitter_seconds)
 
     def schedule(self, own: ZoneInfo, *, of: object = None) -> pace.Schedule:
         """When it may send, `own` being the agency's zone; to a contact whose zone is called `of`, where it is."""

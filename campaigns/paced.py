@@ -5,7 +5,7 @@ the campaign has a cap. So that it does not read past the same mails again and a
 moment is set aside: it is due at that moment, and says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import Q
 
-from campaigns import caps, lifecycle, pace
+from campaigns import caps, gaps, lifecycle, pace
 from campaigns.caps import Cap, Mail
+from campaigns.gaps import Gap
 from campaigns.lifecycle import Claimed
 from campaigns.models import Campaign, every_day
 from campaigns.reasons import Reason
@@ -83,6 +84,17 @@ def running(agency: Agency, *, now: datetime) -> Paced:
     return found
 
 
+def gaps_kept(domain_ids: Iterable[int] | None = None) -> dict[int, Gap]:
+    """What the senders of these domains, or of all, keep between two mails: the longest gap of the running campaigns
+    that have given mails to an account which they may leave through. Left out are domains without any.
+
+    Ask while the senders are locked: a campaign that is launched at that moment counts from the next claim on.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_GAPS_KEPT, {"domains": None if domain_ids is None else list(domain_ids)})
+        return {domain_id: Gap(seconds, jitter) for domain_id, seconds, jitter in cursor.fetchall()}
+
+
 def why_closed(schedule: pace.Schedule, now: datetime) -> tuple[Reason, datetime | None] | None:
     """Why a mail may not leave by this schedule, and when it opens; None while it is open."""
     if pace.is_open(schedule, now):
@@ -144,6 +156,18 @@ _PACED = (
     | Q(new_contacts_per_day__isnull=False)
     | Q(per_domain_per_day__isnull=False)
 )
+_LEAST, _JITTER = (
+    f"""max(COALESCE(c.{column}, CASE c.traffic_class {
+        " ".join(f"WHEN '{name}' THEN {default[part]}" for name, default in gaps.DEFAULTS.items())
+    } ELSE 0 END))"""
+    for part, column in enumerate(("gap_seconds", "gap_jitter_seconds"))
+)
+_GAPS_KEPT = f"""
+SELECT h.domain_id, {_LEAST}, {_JITTER}
+FROM campaigns_campaign c JOIN senders_home h ON h.account_id = ANY(c.accounts)
+WHERE c.status = 'running' AND (%(domains)s::bigint[] IS NULL OR h.domain_id = ANY(%(domains)s::bigint[]))
+GROUP BY 1 HAVING {_LEAST} + {_JITTER} > 0
+"""  # noqa: S608 - of constants
 _ZONES = """
 SELECT DISTINCT COALESCE(p.attributes->>'timezone', '')
 FROM campaigns_message m JOIN campaigns_contact p ON p.id = m.contact_id

@@ -18,6 +18,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from campaigns import failover, pace, paced, precedence, sequence
+from campaigns.gaps import Gap, longest
 from campaigns.planning import largest_remainder
 from campaigns.reasons import Reason
 from providers.accounts import ledger, rate
@@ -28,7 +29,9 @@ from providers.senders import warmup
 from providers.senders.ledger import HOURS, WINDOW, hour_of, local_day, next_day, per_hour
 from providers.senders.standing import Group, Standing
 
+NO_GAP = Gap()
 HOUR, ONE_DAY = timedelta(hours=1), timedelta(days=1)
+SHORT = timedelta(minutes=5)
 # Workers are rung for every minute: a sender that has rested is asked at the next one.
 TICK = timedelta(minutes=1)
 HORIZON = timedelta(days=366)
@@ -72,7 +75,8 @@ class Through:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How a campaign sends; the random part of its gap in seconds.
+    """How a campaign sends. `accounts` are those that its mails have been given to, beside those where some wait: while
+    any of its mails waits, the senders of all these keep its gap.
 
     `to_domains` counts recipient domains, where there is a cap on each: by mails to it that wait and that went today.
     `follow_ups` are its steps but for the first: each is reckoned to go to everybody who got the one before.
@@ -81,8 +85,8 @@ class Sending:
     campaign_id: int
     traffic_class: str
     overflow: str
-    gap: timedelta = timedelta()
-    jitter: int = 0
+    gap: Gap = NO_GAP
+    accounts: frozenset[int] = frozenset()
     new_contacts: int | None = None
     new_today: int = 0
     per_domain: int | None = None
@@ -162,12 +166,12 @@ class _Step:
 class _Pace:
     """How many mails a sender sends in so many ticks after its first one, on average, if it always has one to send."""
 
-    def __init__(self, gap: timedelta, jitter: int) -> None:
+    def __init__(self, gap: Gap) -> None:
         # Two mails are apart by the longer of their gaps, and then by what is left of a tick.
         parts: Counter[int] = Counter()
-        for extra in range(jitter + 1):
-            parts[-int(-(gap + timedelta(seconds=extra)) // TICK) or 1] += 2 * extra + 1
-        whole = (jitter + 1) ** 2
+        for extra in range(gap.jitter + 1):
+            parts[-int(-(gap.least + timedelta(seconds=extra)) // TICK) or 1] += 2 * extra + 1
+        whole = (gap.jitter + 1) ** 2
         chances = [(ticks, weight / whole) for ticks, weight in parts.items()]
         self.each_tick = 1 / sum(ticks * chance for ticks, chance in chances)
         at = [1.0]
@@ -232,11 +236,12 @@ class _Group:
 
 
 class _Domain:
-    __slots__ = ("groups", "standing", "step", "today")
+    __slots__ = ("groups", "pace", "standing", "step", "today")
 
     def __init__(self, standing: Standing) -> None:
         self.standing, self.step, self.today = standing, standing.step, standing.used_today
         self.groups = [_Group(group) for group in standing.groups]
+        self.pace: _Pace | None = None
 
     def allowed(self) -> int:
         return warmup.allowed(self.standing.per_day, self.standing.domain_plan, self.step)
@@ -244,16 +249,16 @@ class _Domain:
     def room(self) -> int:
         return max(0, self.allowed() - self.today)
 
-    def rooms(self, step: "_Step | None" = None, pace: _Pace | None = None) -> list[int]:
-        """What each group may send, together no more than the domain: today, or in this step, resting at this pace."""
+    def rooms(self, step: "_Step | None" = None, *, rest: bool = True) -> list[int]:
+        """What each group may send, together no more than the domain: today, or in this step, resting or not."""
         left, found = self.room(), []
         for group in self.groups:
             allowed = group.allowed(self.standing, self.step)
             room = min(left, group.room(allowed))
             if step is not None:
                 room = min(room, group.room_of_hour(allowed, step.hours))
-            if step is not None and pace is not None:
-                room = min(room, group.rested(pace, step.ticks))
+            if step is not None and rest and self.pace is not None:
+                room = min(room, group.rested(self.pace, step.ticks))
             left -= room
             found.append(room)
         return found
@@ -313,13 +318,13 @@ class _Quota:
         quota = min(room for room, bound in self.rooms() if bound is not Bound.RATE)
         return min(quota, sum(sum(one.rooms()) for one in self.domains))
 
-    def bound(self, step: "_Step", pace: _Pace | None, room: int) -> Bound:
+    def bound(self, step: "_Step", room: int) -> Bound:
         """What binds the senders of the account, of whom so many mails can go."""
         if not self.domains:
             return Bound.NO_SENDERS
         if room < (today := sum(sum(one.rooms()) for one in self.domains)):
-            this_hour = sum(sum(one.rooms(step)) for one in self.domains)
-            return Bound.GAP if pace is not None and room < min(today, this_hour) else Bound.SENDERS_HOUR
+            this_hour = sum(sum(one.rooms(step, rest=False)) for one in self.domains)
+            return Bound.GAP if room < min(today, this_hour) else Bound.SENDERS_HOUR
         weights: Counter[Bound] = Counter()
         for domain in self.domains:
             weights[domain.bound()] += sum(group.senders for group in domain.groups)
@@ -373,11 +378,11 @@ class _Recipients:
 
 
 class _Campaign:
-    __slots__ = ("new_today", "pace", "recipients", "sending")
+    __slots__ = ("accounts", "new_today", "recipients", "sending")
 
     def __init__(self, sending: Sending) -> None:
         self.sending, self.new_today = sending, sending.new_today
-        self.pace = _pace(sending.gap, sending.jitter)
+        self.accounts = set(sending.accounts)
         self.recipients = None if sending.per_domain is None else _Recipients(sending.per_domain, sending.to_domains)
 
     def rooms(self, first: bool) -> list[tuple[int, Bound]]:
@@ -441,6 +446,8 @@ class _Clockwork:
             for one in scene.waiting
             if one.count
         ]
+        for queue in self.queues:
+            queue.campaign.accounts.add(queue.account_id)
         own = [one for one in self.queues if self._looks_at(one.campaign)]
         self.total = sum(one.left for one in own)
         self.own_schedule = own[0].schedule if own else None
@@ -495,10 +502,26 @@ class _Clockwork:
         if not due:
             return min([*later, until])
         closing = [end for one in due if (end := self.open_until.get(one.schedule)) is not None]
+        closing += [self.now + SHORT] if self._slowest_may_end() else []
         return min([hour_of(self.now) + HOUR, next_day(self.now, self.zone), until, *later, *closing])
 
+    def _slowest_may_end(self) -> bool:
+        """Whether the campaign for whose sake others go slowly may be done in this hour, and they go on faster then."""
+        gaps = {one.campaign.sending.campaign_id: one.campaign.sending.gap for one in self.queues}
+        slowest = max(gaps, key=lambda one: gaps[one])
+        own = [one for one in self.queues if one.campaign.sending.campaign_id == slowest]
+        if min(gaps.values()) == gaps[slowest] or any(one.due_at > self.now for one in own):
+            return False
+        senders = sum(group.senders for domain in self.domains for group in domain.groups)
+        return sum(one.left for one in own) <= senders * (HOUR / max(gaps[slowest].least, TICK) + 1)
+
     def _step(self, due: list[_Queue], step: _Step) -> int:
+        running = {one.campaign.sending.campaign_id: one.campaign for one in self.queues}
         for domain in self.domains:
+            homes = domain.standing.homes
+            domain.pace = _pace(
+                longest(one.sending.gap for one in running.values() if not homes.isdisjoint(one.accounts))
+            )
             for group in domain.groups:
                 group.begin(step.hour)
         for quota in self.quotas.values():
@@ -556,14 +579,14 @@ class _Clockwork:
             rooms = [*campaign.rooms(first), *quota.rooms()]
             caps: list[list[int]] = []
             if min(room for room, _ in rooms) > 0:
-                caps = [domain.rooms(step, campaign.pace) for domain in quota.domains]
+                caps = [domain.rooms(step) for domain in quota.domains]
                 rooms.append((sum(map(sum, caps)), Bound.SENDERS))
             room, bound = min(rooms, key=lambda one: one[0])
             count = min(want, room)
             if count < want:
-                self._hold_back(some, quota.bound(step, campaign.pace, room) if bound is Bound.SENDERS else bound)
+                self._hold_back(some, quota.bound(step, room) if bound is Bound.SENDERS else bound)
             if count:
-                _take(quota.domains, caps, count, campaign.pace)
+                _take(quota.domains, caps, count)
                 quota.spend(count)
                 campaign.spend(count, first)
                 if self._looks_at(campaign):
@@ -623,6 +646,7 @@ class _Clockwork:
             part = min(queue.left, at_most - done)
             if not part:
                 continue
+            queue.campaign.accounts.add(to)
             there = by_account.setdefault(to, [])
             same = (queue.turn, queue.schedule, queue.first, queue.step)
             found = next((one for one in there if (one.turn, one.schedule, one.first, one.step) == same), None)
@@ -697,7 +721,7 @@ class _Clockwork:
         return Bound.HOLIDAY if closed and closed[0] is Reason.HOLIDAY else Bound.WINDOW
 
 
-def _take(domains: Sequence[_Domain], caps: Sequence[Sequence[int]], count: int, pace: _Pace | None) -> None:
+def _take(domains: Sequence[_Domain], caps: Sequence[Sequence[int]], count: int) -> None:
     """Spread so many mails over groups of senders: those who have sent least today first, as the rotation does."""
     groups = [(domain, group) for domain in domains for group in domain.groups]
     rooms = [room for domain in caps for room in domain]
@@ -705,8 +729,8 @@ def _take(domains: Sequence[_Domain], caps: Sequence[Sequence[int]], count: int,
     for (domain, group), part in zip(groups, _level(sent, rooms, count), strict=True):
         domain.today += part
         group.taken += part
-        if pace is not None and part:
-            group.pace = pace
+        if domain.pace is not None and part:
+            group.pace = domain.pace
 
 
 def _level(sent: Sequence[tuple[int, int]], rooms: Sequence[int], count: int) -> list[int]:
@@ -732,8 +756,8 @@ def _level(sent: Sequence[tuple[int, int]], rooms: Sequence[int], count: int) ->
 
 
 @lru_cache(maxsize=64)
-def _pace(gap: timedelta, jitter: int) -> _Pace | None:
-    return _Pace(gap, jitter) if gap or jitter else None
+def _pace(gap: Gap) -> _Pace | None:
+    return _Pace(gap) if any(gap) else None
 
 
 def _key(limit: Limit) -> tuple[int | None, str, date]:

@@ -149,7 +149,7 @@ def campaign_forecast(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_inspection(request: HttpRequest, id: int) -> HttpResponse:
     """The part of a draft's page that takes a moment to find: what is to be said of its texts."""
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
-    found = {"campaign": campaign, "findings": inspection.inspect(campaign)}
+    found = {"campaign": campaign, "findings": inspection.inspect(campaign, now=timezone.now())}
     return render(request, "campaigns/_inspection.html", found)
 
 

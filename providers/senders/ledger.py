@@ -213,18 +213,37 @@ def room_from(account_id: int, *, zone: ZoneInfo, now: datetime) -> datetime | N
     return None
 
 
-def rested_from(account_id: int, gap: timedelta, *, day: date, now: datetime, hours: float = HOURS) -> Rest:
-    """When the first sender of this account that has room may send a mail with this gap; `now` if one may already."""
+def rested_from(
+    account_id: int,
+    gap: timedelta,
+    *,
+    day: date,
+    now: datetime,
+    hours: float = HOURS,
+    kept: Mapping[int, timedelta] | None = None,
+) -> Rest:
+    """When the first sender of this account that has room may send a mail with this gap; `now` if one may already.
+
+    `kept`: the gaps that senders keep in any case, by the ids of their domains.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_RESTED, {**_bounds(account_id, day, now, hours), "gap": gap.total_seconds()})
+        cursor.execute(_RESTED, {**_bounds(account_id, day, now, hours), **_of_gaps(gap, kept)})
         found = cursor.fetchone()
     return Rest(max(found[0], now), found[1]) if found else Rest(now)
 
 
-def rests(account_id: int, gap: timedelta, *, day: date, now: datetime, hours: float = HOURS) -> dict[int, Rest]:
-    """When each sender of this account that has room today may send a mail with this gap, by its id."""
+def rests(
+    account_id: int,
+    gap: timedelta,
+    *,
+    day: date,
+    now: datetime,
+    hours: float = HOURS,
+    kept: Mapping[int, timedelta] | None = None,
+) -> dict[int, Rest]:
+    """The same for each sender of this account that has room today, by its id."""
     with connection.cursor() as cursor:
-        cursor.execute(_RESTS, {**_bounds(account_id, day, now, hours), "gap": gap.total_seconds()})
+        cursor.execute(_RESTS, {**_bounds(account_id, day, now, hours), **_of_gaps(gap, kept)})
         return {key: Rest(max(until, now), hour_spent) for until, hour_spent, key in cursor.fetchall()}
 
 
@@ -263,6 +282,12 @@ def _bounds(account_id: int, day: date, now: datetime, hours: float) -> dict[str
     }
 
 
+def _of_gaps(gap: timedelta, kept: Mapping[int, timedelta] | None) -> dict[str, Any]:
+    own = gap.total_seconds()
+    longer = {key: one.total_seconds() for key, one in (kept or {}).items() if one > gap}
+    return {"gap": own, "domains": list(longer), "gaps": list(longer.values())}
+
+
 # Beyond the end of a plan, and in an empty one, there is NULL, which LEAST passes over.
 _SENDER_LIMIT = "LEAST(s.per_day, g.warmup_plan[g.warmup_step])"
 _DOMAIN_LIMIT = "LEAST(g.per_day, g.warmup_domain_plan[g.warmup_step])"
@@ -284,6 +309,9 @@ JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
 JOIN senders_senderdomain g ON g.id = s.domain_id
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
 LEFT JOIN ({_LAST_HOURS}) w ON w.sender_id = s.id
+CROSS JOIN LATERAL (
+    SELECT COALESCE((%(gaps)s::float8[])[array_position(%(domains)s::bigint[], s.domain_id)], %(gap)s) AS gap
+) own
 WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
 """
 # By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation. The hours
@@ -316,7 +344,7 @@ _RESTS = f"""
 SELECT GREATEST(gap, hour) AS until, hour > gap, id FROM (
     SELECT s.id,
            COALESCE(
-               GREATEST(s.free_at, CASE WHEN %(gap)s > 0 THEN s.used_at + make_interval(secs => %(gap)s) END), %(now)s
+               GREATEST(s.free_at, CASE WHEN own.gap > 0 THEN s.used_at + make_interval(secs => own.gap) END), %(now)s
            ) AS gap,
            CASE WHEN w.this_hour >= {_HOUR_LIMIT} THEN %(hour)s + interval '1 hour' ELSE %(now)s END AS hour
     {_WITH_ROOM}

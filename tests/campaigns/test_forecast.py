@@ -282,6 +282,24 @@ def test_the_gap_binds(alpha: Agency, accounts: dict[str, Account], gap: int, ji
     assert abs(first.total - really["smtp"]) <= off
 
 
+def test_a_newsletter_behind_cold_mails_is_foreseen_to_keep_their_gap(
+    alpha: Agency, accounts: dict[str, Account]
+) -> None:
+    stage.allot(alpha, accounts["smtp"], senders=6, domains=2)
+    hours = {"window_from": time(9), "window_until": time(9, 45)}
+    with context.entered(alpha):
+        cold = draft("a", 24, gap_seconds=600, new_contacts_per_day=6, **hours)
+        launch.launch(cold, now=NOON)
+        made = draft("b", 60, **hours)
+        before = forecast.forecast(made, now=NOON)
+        launch.launch(made, now=NOON)
+        drive(alpha, 1, step=MINUTE, every=lambda now: now.hour == 8 and now.minute < 50)
+        ((_day, really),) = sent(made, alpha).items()
+    first = next(one for one in before.days if one.total)
+    assert really["smtp"] == 24
+    assert (first.limit, first.total) == ("gap", really["smtp"])
+
+
 @pytest.mark.parametrize("until", [None, time(11)])
 def test_the_senders_hours_bind(alpha: Agency, accounts: dict[str, Account], until: time | None) -> None:
     """Five mails an hour, and ten where the window has but two."""

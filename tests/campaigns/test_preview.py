@@ -44,7 +44,7 @@ def draft(alpha: Agency, account: Account) -> Campaign:
 def codes(campaign: Campaign, **changes: Any) -> set[str]:
     """What is said of the campaign with these texts."""
     Step.objects.filter(campaign=campaign).update(**changes)
-    return {one.code for one in inspection.inspect(campaign)}
+    return {one.code for one in inspection.inspect(campaign, now=NOON)}
 
 
 def bare(envelope: Envelope) -> tuple[str, str, str | None]:
@@ -145,7 +145,7 @@ def test_it_says_how_many_will_be_held_and_for_what(carols: Visitor, alpha: Agen
         Contact.objects.filter(pk__in=[one.pk for one in people[5:8]]).update(attributes={"city": " "})
         Contact.objects.filter(pk=people[11].pk).update(attributes=["no", "table"])
         Step.objects.update(html=GOOD + "{% if first_name %}{a|b {{ company }}}{% endif %}", subject="{{ city }}")
-        told = [one for one in inspection.inspect(draft) if one.code == "missing_value"]
+        told = [one for one in inspection.inspect(draft, now=NOON) if one.code == "missing_value"]
         assert {re.match(r"(\d+) of 12 contacts ha(?:s|ve) no (\w+)", one.text).groups() for one in told} == {  # type: ignore[union-attr]
             ("5", "company"),
             ("4", "city"),
@@ -190,7 +190,7 @@ def test_each_fault_is_found(alpha: Agency, draft: Campaign, changes: dict[str, 
 def test_only_what_a_launch_refuses_is_called_so(alpha: Agency, draft: Campaign) -> None:
     with context.entered(alpha):
         Step.objects.update(html="<script>x</script>")
-        assert {one.severity for one in inspection.inspect(draft)} == {inspection.Severity.REFUSED}
+        assert {one.severity for one in inspection.inspect(draft, now=NOON)} == {inspection.Severity.REFUSED}
         with pytest.raises(launch.LaunchRefusedError, match="<script>"):
             launch.launch(draft, now=NOON)
 
@@ -198,7 +198,7 @@ def test_only_what_a_launch_refuses_is_called_so(alpha: Agency, draft: Campaign)
 def test_programs_and_the_admin_read_the_same(alpha: Agency, beta: Agency, carol: User, draft: Campaign) -> None:
     with context.entered(alpha):
         secret = keys.issue(carol, "program")
-        found = inspection.inspect(draft)
+        found = inspection.inspect(draft, now=NOON)
         User.objects.filter(pk=carol.pk).update(is_staff=True, is_superuser=True)
         carol.refresh_from_db()
     headers = {"authorization": f"Bearer {secret}"}

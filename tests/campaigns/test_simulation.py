@@ -32,8 +32,7 @@ SENDINGS = st.builds(
     campaign_id=st.just(1),
     traffic_class=st.just("bulk"),
     overflow=st.sampled_from(["reroute", "wait"]),
-    gap=st.integers(0, 3000).map(lambda seconds: timedelta(seconds=seconds)),
-    jitter=st.integers(0, 600),
+    gap=st.builds(gaps.Gap, st.integers(0, 3000), st.integers(0, 600)),
     new_contacts=st.none() | SOME,
 )
 
@@ -137,7 +136,7 @@ def test_no_mail_is_left_over_where_domains_and_the_account_both_bind(cap: int, 
 @given(st.integers(60, 2000), st.integers(0, 900))
 @settings(max_examples=30, deadline=None)
 def test_a_pace_is_that_of_senders_who_rest_at_random(base: int, jitter: int) -> None:
-    found = simulation._Pace(timedelta(seconds=base), jitter)
+    found = simulation._Pace(gaps.Gap(base, jitter))
     whole_day = found(24 * 60)
     assert 24 * 3600 / (base + jitter + 60) - 1 <= whole_day <= 24 * 3600 / base + 1
     assert all(found(tick) <= found(tick + 1) for tick in range(0, 3000, 7))
@@ -152,9 +151,9 @@ def test_what_an_account_sends_a_second_binds() -> None:
 
 
 def test_the_default_gap_of_cold_mails_binds() -> None:
-    gap, jitter = gaps.least_gap("cold_outreach", None), gaps.most_jitter("cold_outreach", None)
+    gap = gaps.of_campaign("cold_outreach", None, None)
     hours = pace.Schedule(GMT, opens=time(9), closes=time(17))
-    scene = Scene(GMT, [through(1)], [senders(1)], [plain(gap=gap, jitter=jitter)], [waiting(1000, schedule=hours)])
+    scene = Scene(GMT, [through(1)], [senders(1)], [plain(gap=gap)], [waiting(1000, schedule=hours)])
     days = simulate(scene, 1, now=NOW).days
     # A sender rests 540 to 840 s and then until the next minute: eight hours are room for 37 or 38 mails.
     assert 370 <= days[1].total <= 390
