@@ -208,7 +208,7 @@ def _read_due(values: dict[str, Any]) -> list[Any]:
     while True:
         rows = _lock_due(values)
         barred = [row[0] for row in rows if row[18]]
-        lifecycle.cancel_barred(barred)
+        lifecycle.bar(barred)
         if len(barred) < len(rows) or not barred:
             return [row for row in rows if not row[18]]
 

@@ -17,7 +17,7 @@ AUDIENCE = f"""
 SELECT p.id, p.email, p.attributes
 FROM campaigns_subscription u JOIN campaigns_contact p ON p.id = u.contact_id
 WHERE u.list_id = %(list)s AND u.active
-  AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id")})
+  AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id", lasting=True)})
   AND (%(others)s::text[] = '{{}}' OR NOT EXISTS (
       SELECT FROM campaigns_message d JOIN campaigns_campaign o ON o.id = d.campaign_id
       WHERE d.contact_id = p.id AND o.id <> %(campaign)s AND o.status = ANY(%(others)s)

@@ -33,6 +33,7 @@ from campaigns.models import (
     ErasureKey,
     MailDomain,
     Message,
+    Pause,
     RecipientDay,
     Subscription,
     Suppression,
@@ -52,6 +53,7 @@ LABELS: dict[str, str | Promise] = {
     "subscriptions": gettext_lazy("subscriptions"),
     "mails": gettext_lazy("mails, kept without a name"),
     "events": gettext_lazy("events, kept without a name"),
+    "pauses": gettext_lazy("pauses that they had asked for"),
     "suppressions": gettext_lazy("suppressions, kept as a hash"),
     "texts": gettext_lazy("other texts that named the address"),
     "posts": gettext_lazy("posts of providers"),
@@ -230,6 +232,7 @@ def _forget(contact: Contact, value: str, now: datetime) -> dict[str, int]:
         "events": Event.objects.filter(
             message__in=Message.objects.filter(contact=contact).values("key"),
         ).update(recipient="", detail="", provider_id=""),
+        "pauses": Pause.objects.filter(value=value).delete()[0],
         "suppressions": Suppression.objects.filter(value=value).update(value=made_up, evidence="", remote_ip=None),
     }
     Message.objects.filter(contact=contact).update(detail="", provider_id="", fingerprint="")

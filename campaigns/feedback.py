@@ -186,16 +186,37 @@ def act(ids: Sequence[int], *, now: datetime) -> None:
 
 
 def opted_out(
-    message: Message, *, this_list: bool, how: str, clock: Callable[[], datetime], remote_ip: str | None = None
+    message: Message,
+    *,
+    how: str,
+    clock: Callable[[], datetime],
+    lists: Sequence[int] | None = None,
+    remote_ip: str | None = None,
 ) -> None:
-    """A reader leaves, see `optout.leave`; it is a fact of the mail that brought them."""
-    optout.leave(message, this_list=this_list, how=how, clock=clock, remote_ip=remote_ip)
-    now = clock()
-    scope = "list" if this_list else "everything"
-    heard = Heard(
-        optout.SOURCE, f"{message.key.hex}.{scope}", EventType.UNSUBSCRIBED, now, now, message.key, detail=how
-    )
-    record([heard], now=now)
+    """A reader leaves for good, or these lists, see `optout`: a fact of the mail that brought them if it is of one."""
+    if lists is None:
+        optout.leave(message, how=how, clock=clock, remote_ip=remote_ip)
+        _tell(message, "everything", EventType.UNSUBSCRIBED, how, clock())
+    for list_id in sorted(lists or ()):
+        optout.leave_list(message, list_id, how=how, clock=clock, remote_ip=remote_ip)
+        if list_id == message.campaign.list_id:
+            _tell(message, "list", EventType.UNSUBSCRIBED, how, clock())
+        else:
+            _tell(message, f"list.{list_id}", EventType.OTHER, "left another list", clock())
+
+
+def paused(message: Message, *, days: int, clock: Callable[[], datetime], remote_ip: str | None = None) -> None:
+    """A reader wants no mails for so many days, see `optout.pause`; none at all: they want mails again."""
+    if days:
+        until = optout.pause(message, days=days, clock=clock, remote_ip=remote_ip)
+        _tell(message, f"pause.{until:%Y%m%d}", EventType.OTHER, f"no mails until {until:%Y-%m-%d}", clock())
+    else:
+        optout.end_pause(message, now=clock())
+        _tell(message, f"resume.{clock():%Y%m%d}", EventType.OTHER, "mails again", clock())
+
+
+def _tell(message: Message, what: str, type_: EventType, detail: str, now: datetime) -> None:
+    record([Heard(optout.SOURCE, f"{message.key.hex}.{what}", type_, now, now, message.key, detail=detail)], now=now)
 
 
 def look_again(*, now: datetime) -> None:
@@ -286,7 +307,7 @@ def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]], now: datetime
             found[value] = (Suppression.Source.COMPLAINT, told)
         if mail.times[_UNSUBSCRIBED] and mail.source != optout.SOURCE:
             message = Message.objects.select_related("contact", "campaign").get(pk=mail.id)
-            optout.leave(message, this_list=False, how=f"unsubscribed at {mail.source}", clock=lambda: now)
+            optout.leave(message, how=f"unsubscribed at {mail.source}", clock=lambda: now)
     for contact_id, count in _came_back_in_a_row(soft).items():
         mail = soft[contact_id]
         told = f"{count} mails in a row came back. {mail.source}: {mail.detail}".removesuffix(": ")

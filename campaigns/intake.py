@@ -247,7 +247,7 @@ SET verdict = %(verdict)s,
     params = CASE WHEN hit.value = r.key THEN '{{}}'::jsonb ELSE jsonb_build_object('domain', hit.value) END
 FROM (
     SELECT o.number, (
-        {suppressions.matching("o.key", "%(list)s", "s.value")} ORDER BY length(s.value) DESC LIMIT 1
+        {suppressions.matching("o.key", "%(list)s", "s.value", lasting=True)} ORDER BY length(s.value) DESC LIMIT 1
     ) AS value
     FROM pg_temp.intake_row o WHERE o.verdict = 'accepted'
 ) hit

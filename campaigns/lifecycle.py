@@ -10,7 +10,7 @@
     unknown ─send_again→ scheduled                   a person says so: what it was counted for stays counted
     unknown ─refused_after_all→ failed               the provider never had it, and refuses it: its quota goes back
     scheduled, held ─cancel, cancel_for→ cancelled
-    scheduled ─cancel_barred→ cancelled
+    scheduled ─bar→ cancelled
     scheduled ─follow_pauses→ scheduled              in the queue or parked, as its campaign runs or is paused
     scheduled, held ─cancel_ended→ cancelled         its contact hears no more from the campaign
     scheduled ─withdraw→ cancelled ─follow_up→ scheduled     the sequence was changed, and changed again
@@ -404,11 +404,20 @@ def cancel(campaign: Campaign) -> int:
         return int(cursor.rowcount)
 
 
-def cancel_barred(message_ids: Sequence[int]) -> None:
-    """Waiting messages that a claim has locked, to contacts who must not be mailed, will not be sent."""
+def bar(message_ids: Sequence[int]) -> None:
+    """Waiting messages that the caller has locked, to contacts who must not be mailed, will not be sent; those to
+    contacts who want a pause wait until it is over."""
     if message_ids:
+        reasons = {"paused": Reason.READER_PAUSED, "opted_out": Reason.OPTED_OUT, "suppressed": Reason.SUPPRESSED}
         with connection.cursor() as cursor:
-            cursor.execute(_CANCEL_BARRED, [Reason.OPTED_OUT, Reason.SUPPRESSED, list(message_ids)])
+            cursor.execute(_BAR, {**reasons, "ids": list(message_ids)})
+
+
+def end_pause(contact_id: int, *, now: datetime) -> int:
+    """What waited for this contact's pause is due; return how much that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_END_PAUSE, {"paused": Reason.READER_PAUSED, "contact": contact_id, "now": now})
+        return int(cursor.rowcount)
 
 
 def cancel_for(contact_id: int, reason: Reason, *, list_id: int | None = None) -> int:
@@ -810,7 +819,9 @@ FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_contact p ON p.id = m.contact_id
-CROSS JOIN LATERAL (SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source")}) AS sources) s
+CROSS JOIN LATERAL (
+    SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source", lasting=True)}) AS sources
+) s
 WHERE m.id = ANY(%s) AND (c.status = 'cancelled' OR s.sources <> '{{}}' OR e.ended <> '')
 """  # noqa: S608 - see suppressions
 _CANCEL = """
@@ -832,13 +843,28 @@ UPDATE campaigns_message m SET due_at = n.due_at, reason = %s
 FROM unnest(%s::bigint[], %s::timestamptz[]) AS n (id, due_at)
 WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE AND m.attempts = 0 AND m.sendings = 0
 """
-_CANCEL_BARRED = f"""
+_BAR = f"""
 UPDATE campaigns_message m
-SET status = 'cancelled',
-    reason = CASE WHEN 'opt_out' IN ({suppressions.matching("p.email", "c.list_id", "s.source")}) THEN %s ELSE %s END
-FROM campaigns_campaign c, campaigns_contact p
-WHERE m.id = ANY(%s) AND (m.status = 'scheduled') IS TRUE AND c.id = m.campaign_id AND p.id = m.contact_id
+SET status = CASE WHEN b.sources = '{{}}' THEN m.status ELSE 'cancelled' END,
+    reason = CASE WHEN 'opt_out' = ANY(b.sources) THEN %(opted_out)s WHEN b.sources <> '{{}}' THEN %(suppressed)s
+                  WHEN b.pause > m.due_at THEN %(paused)s ELSE m.reason END,
+    due_at = CASE WHEN b.sources = '{{}}' THEN GREATEST(m.due_at, b.pause) ELSE m.due_at END
+FROM (
+    SELECT o.id, s.sources, (SELECT q.until FROM campaigns_pause q WHERE q.value = lower(p.email)) AS pause
+    FROM campaigns_message o
+    JOIN campaigns_campaign c ON c.id = o.campaign_id
+    JOIN campaigns_contact p ON p.id = o.contact_id
+    CROSS JOIN LATERAL (
+        SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source", lasting=True)}) AS sources
+    ) s
+    WHERE o.id = ANY(%(ids)s)
+) b
+WHERE m.id = b.id AND (m.status = 'scheduled') IS TRUE
 """  # noqa: S608 - see suppressions
+_END_PAUSE = """
+UPDATE campaigns_message SET due_at = %(now)s, reason = ''
+WHERE contact_id = %(contact)s AND status = 'scheduled' AND reason = %(paused)s
+"""
 _CANCEL_FOR = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %(reason)s WHERE id IN (
     SELECT m.id FROM campaigns_message m

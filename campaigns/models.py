@@ -308,6 +308,28 @@ class Erasure(AgencyRow):
         return f"{self.pk}"
 
 
+class Pause(AgencyRow):
+    """A reader wants no mails until then. Their mails wait; nothing is cancelled. `value` is in small letters."""
+
+    value = models.CharField(_("address"), max_length=254, unique=True)
+    until = models.DateTimeField(_("until"))
+    message = models.ForeignKey(
+        "Message", on_delete=models.SET_NULL, null=True, related_name="+", editable=False, verbose_name=_("message")
+    )
+    remote_ip = models.GenericIPAddressField(_("asked from"), null=True, editable=False)
+    created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("reader's pause")
+        verbose_name_plural = _("readers' pauses")
+        constraints = [
+            models.CheckConstraint(condition=Q(value=Lower("value")), name="pause_value_is_in_small_letters"),
+        ]
+
+    def __str__(self) -> str:
+        return self.value
+
+
 class Campaign(AgencyRow):
     """A sequence of mails to the contacts of a list.
 

@@ -15,6 +15,8 @@ from campaigns import feedback, optout
 from campaigns.models import Contact, Message
 from tenants import context
 
+# Days, as the page's buttons post them.
+PAUSES = ("30", "90")
 LANGUAGE_COLUMNS = ("language", "lang", "locale")
 
 
@@ -37,7 +39,10 @@ def _private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 @require_http_methods(["GET", "HEAD", "POST"])
 @_private
 def opt_out(request: HttpRequest, token: str) -> HttpResponse:
-    """The page behind a mail's link, and its one click. Only a POST that says List-Unsubscribe=One-Click acts."""
+    """The page behind a mail's link, and its one click. Only a POST that says List-Unsubscribe=One-Click acts.
+
+    `scope` is what a button of the page asks for; a mail program's click has none and means everything.
+    """
     message = optout.message_of(token)
     if message is None:
         with translation.override(_language(request, None)):
@@ -47,21 +52,44 @@ def opt_out(request: HttpRequest, token: str) -> HttpResponse:
             return _page(request, message)
         if request.POST.get("List-Unsubscribe") != "One-Click":
             return _page(request, message, status=400)
-        feedback.opted_out(
-            message,
-            this_list=request.POST.get("scope") == "list",
-            how=optout.PAGE if "scope" in request.POST else optout.ONE_CLICK,
-            clock=timezone.now,
-            remote_ip=_remote_ip(request),
-        )
-        return _page(request, message)
+        if not _act(request, message):
+            return _page(request, message, status=400)
+        return _page(request, message, done=request.POST.get("scope", ""))
 
 
-def _page(request: HttpRequest, message: Message, status: int = 200) -> HttpResponse:
+def _act(request: HttpRequest, message: Message) -> bool:
+    """Do what the page or a mail program asks for; False where it asks for nothing that there is."""
+    remote_ip = _remote_ip(request)
+    match request.POST.get("scope"):
+        case None:
+            feedback.opted_out(message, how=optout.ONE_CLICK, clock=timezone.now, remote_ip=remote_ip)
+        case "everything":
+            feedback.opted_out(message, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+        case "list":
+            own = [message.campaign.list_id]
+            feedback.opted_out(message, lists=own, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+        case "lists":
+            kept = set(request.POST.getlist("keep"))
+            on = optout.standing(message, now=timezone.now()).lists
+            left = [one.pk for one in on if str(one.pk) not in kept]
+            feedback.opted_out(message, lists=left, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+        case "pause" if request.POST.get("days") in PAUSES:
+            days = int(request.POST["days"])
+            feedback.paused(message, days=days, clock=timezone.now, remote_ip=remote_ip)
+        case "resume":
+            feedback.paused(message, days=0, clock=timezone.now)
+        case _:
+            return False
+    return True
+
+
+def _page(request: HttpRequest, message: Message, status: int = 200, done: str = "") -> HttpResponse:
     found = {
+        "done": done,
+        "pauses": PAUSES,
         "agency": context.current_agency().name,
         "address": _masked(message.contact.email),
-        "standing": optout.standing(message),
+        "standing": optout.standing(message, now=timezone.now()),
     }
     return render(request, "campaigns/opt_out.html", found, status=status)
 

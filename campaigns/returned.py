@@ -89,7 +89,7 @@ def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[
         if named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict):
             message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
             if message is not None:
-                feedback.opted_out(message, this_list=False, how=optout.MAIL, clock=clock)
+                feedback.opted_out(message, how=optout.MAIL, clock=clock)
         if erased.mails([named.key]):
             inbox.empty(mail)
     return verdict, ""

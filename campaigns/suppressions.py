@@ -6,21 +6,29 @@ sending.
     *.example.com       all below it
     info@*              this name in any domain
 
-An agency's suppression holds everywhere, or for the campaigns of one list; an operator's for every agency.
+An agency's suppression holds everywhere, or for the campaigns of one list; an operator's for every agency. A reader's
+pause is one too while it lasts, by the database's clock: who takes contacts in or plans for them looks past it.
 """
 
+PAUSE = "pause"
 
-def matching(email: str, list_id: str, columns: str = "") -> str:
+
+def matching(email: str, list_id: str, columns: str = "", *, lasting: bool = False) -> str:
     """A subquery of the suppressions that hold for an address and a list, both given as SQL.
 
     `public.suppressed_forms` names all that an address is suppressed by, so each table is probed by its index alone.
-    `columns` are of `s`: value, source, list_id.
+    `columns` are of `s`: value, source, list_id. `lasting`: without pauses.
     """
+    pauses = f"""
+          UNION ALL
+          SELECT value, '{PAUSE}'::varchar(20), NULL::bigint FROM campaigns_pause WHERE until > statement_timestamp()
+    """  # noqa: S608 - of constants
     return f"""
       SELECT {columns} FROM (
           SELECT value, source, list_id FROM campaigns_suppression
           UNION ALL
           SELECT value, 'manual'::varchar(20), NULL::bigint FROM public.accounts_operatorsuppression
+          {"" if lasting else pauses}
       ) s
       WHERE s.value = ANY(public.suppressed_forms({email})) AND (s.list_id IS NULL OR s.list_id = {list_id})
     """  # noqa: S608 - from names in this package alone

@@ -106,7 +106,7 @@ def test_nothing_names_them_any_more_and_everything_is_counted(
         told = Heard("smtp", "1", EventType.DELIVERED, LATER, LATER, hers.key, account.pk, recipient=ZOE, detail=ZOE)
         stray = Heard("smtp", "2", EventType.OTHER, LATER, LATER, None, account.pk, recipient=ZOE.lower())
         feedback.record([told, stray], now=LATER)
-        feedback.opted_out(hers, this_list=False, how=optout.PAGE, clock=clock, remote_ip="198.51.100.7")
+        feedback.opted_out(hers, how=optout.PAGE, clock=clock, remote_ip="198.51.100.7")
         Message.objects.filter(pk=bobs.pk).update(detail=f"stopped for {ZOE}, not for x{ZOE}")
         of_contacts = ContentType.objects.get_for_model(Contact)
         LogEntry.objects.create(

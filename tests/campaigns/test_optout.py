@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import override_settings
+from django.utils import timezone
 
 from campaigns import dispatch, launch, lifecycle, optout, tokens
 from campaigns.delivery import Batch, Delivery, Lines
-from campaigns.models import Campaign, CampaignOutcome, Contact, Message, MessageFacts, Subscription, Suppression
+from campaigns.models import Campaign, CampaignOutcome, Contact, Message, MessageFacts, Pause, Subscription, Suppression
 from campaigns.reasons import Reason
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
@@ -294,3 +295,87 @@ class TestP5:
         assert lifecycle.cancel_for(message.contact_id, Reason.OPTED_OUT) == 1
         assert lifecycle.cancel_for(message.contact_id, Reason.OPTED_OUT) == 0
         assert stage.statuses(campaign) == {"scheduled": 2, "cancelled": 1}
+
+
+class TestAPause:
+    def test_what_waits_waits_on_and_what_a_worker_holds_does_not_go(
+        self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, message: Message, sandbox: Sandbox
+    ) -> None:
+        account = accounts["smtp"]
+        held = stage.campaign(campaign.list, distribution="shares", shares={"smtp": 100})
+        launch.launch(held, now=NOON)
+        allotment = alpha.allotments.select_related("account").get(account=account)
+        batch = [
+            one
+            for one in dispatch.claim_batch(alpha, allotment, now=NOON, limit=10)
+            if one.contact["email"] == message.contact.email
+        ]
+        assert held.pk in {one.campaign_id for one in batch}
+
+        page = visitor.body(ask(alpha, token_of(message), **ONE_CLICK, scope="pause", days="30"))
+
+        until = Pause.objects.get().until
+        assert timedelta(days=29) < until - timezone.now() < timedelta(days=30)
+        assert "You have a pause" in page
+        assert 'value="resume"' in page
+        with Lines(account) as lines:
+            Delivery(alpha, account, lines, lambda: NOON, until=NOON + timedelta(minutes=1)).run(
+                Batch(batch), lambda: None
+            )
+        drain_all(accounts)
+        assert not sandbox.messages("a1@people.example")
+        assert len(sandbox.messages()) > 0, "others get theirs"
+        mine = Message.objects.filter(contact=message.contact)
+        assert set(mine.values_list("status", "reason", "due_at")) == {("scheduled", Reason.READER_PAUSED, until)}
+        assert not Suppression.objects.exists()
+        assert MessageFacts.objects.filter(message=message, unsubscribed_at__isnull=False).count() == 0
+
+    def test_a_launch_takes_them_along_and_their_mail_waits(
+        self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, message: Message, sandbox: Sandbox
+    ) -> None:
+        ask(alpha, token_of(message), **ONE_CLICK, scope="pause", days="90")
+        again = stage.campaign(campaign.list)
+        assert launch.launch(again, now=NOON).total == 3
+        drain_all(accounts)
+        assert stage.statuses(again) == {"sent": 2, "scheduled": 1}
+
+        assert "Which mails" in visitor.body(ask(alpha, token_of(message), **ONE_CLICK, scope="resume"))
+
+        drain_all(accounts, timezone.now())
+        assert stage.statuses(again) == {"sent": 3}
+        assert len(sandbox.messages("a1@people.example")) == 2
+
+    def test_who_leaves_in_a_pause_has_left(self, campaign: Campaign, alpha: Agency, message: Message) -> None:
+        ask(alpha, token_of(message), **ONE_CLICK, scope="pause", days="30")
+        assert "no more mails" in visitor.body(ask(alpha, token_of(message), **ONE_CLICK))
+        message.refresh_from_db()
+        assert (message.status, message.reason) == ("cancelled", Reason.OPTED_OUT)
+
+    @pytest.mark.parametrize("form", [{"scope": "pause", "days": "36500"}, {"scope": "pause"}, {"scope": "all"}])
+    def test_what_the_page_does_not_offer_is_refused(
+        self, alpha: Agency, message: Message, form: dict[str, str]
+    ) -> None:
+        assert ask(alpha, token_of(message), **ONE_CLICK, **form).status_code == 400
+        assert not Pause.objects.exists()
+        assert not Suppression.objects.exists()
+
+
+def test_lists_are_chosen(campaign: Campaign, alpha: Agency, message: Message) -> None:
+    other, strange = stage.campaign(stage.contact_list("b", 1)), stage.contact_list("c", 1)
+    Subscription.objects.create(list=other.list, contact=message.contact)
+    launch.launch(other, now=NOON)
+    page = visitor.body(ask(alpha, token_of(message), "get"))
+    assert ">b<" in page
+    assert ">c<" not in page
+
+    kept = {"keep": str(campaign.list_id), "scope": "lists"}
+    assert "Your choice is kept" in visitor.body(ask(alpha, token_of(message), **ONE_CLICK, **kept))
+
+    assert Suppression.objects.get().list == other.list
+    assert stage.statuses(other) == {"scheduled": 1, "cancelled": 1}
+    # It was not about this mail's list, so its sequence goes on.
+    assert stage.statuses(campaign) == {"scheduled": 3}
+    assert not MessageFacts.objects.exists()
+    ask(alpha, token_of(message), **ONE_CLICK, scope="lists", keep=str(strange.pk))
+    assert set(Suppression.objects.values_list("list", flat=True)) == {other.list_id, campaign.list_id}
+    assert stage.statuses(campaign) == {"scheduled": 2, "cancelled": 1}

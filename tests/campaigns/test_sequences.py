@@ -110,7 +110,7 @@ def test_a_month_of_three_steps_ends_with_exactly_the_expected_mails(alpha: Agen
             case "bounce":
                 tell(message, EventType.BOUNCED, now, bounce_class=BounceClass.HARD)
             case "optout":
-                feedback.opted_out(message, this_list=False, how=optout.PAGE, clock=lambda: now)
+                feedback.opted_out(message, how=optout.PAGE, clock=lambda: now)
             case "complaint":
                 tell(message, EventType.COMPLAINED, now)
             case "out of office":

@@ -163,7 +163,7 @@ class TestAudit:
             lifecycle.begin(held, now=NOON)
             lifecycle.sent([(one, "id") for one in held], now=NOON)
             message = Message.objects.get(contact__email=ADDRESS)
-            optout.leave(message, this_list=False, how="test", clock=lambda: NOON)
+            optout.leave(message, how="test", clock=lambda: NOON)
             Suppression.objects.update(in_force_at=NOON)
         assert not [one for one in mail_audit.audit_mails(now=NOON) if "opted out" in one.problem]
         with context.entered(alpha):

@@ -25,6 +25,7 @@ from campaigns.models import (
     Link,
     Message,
     MessageFacts,
+    Pause,
     RecipientDay,
     RejectedRow,
     Step,
@@ -72,6 +73,7 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(Subscription, list=people, contact=person, intake=upload)
         key = make(ErasureKey, secret={"key": MARK})
         make(Erasure, digest=b"0", key=key, contact=person, by=f"dan@{MARK}.test", asked_at=NOW, done_at=NOW)
+        make(Pause, value=f"later@{MARK}.test", until=NOW)
         make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
         make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)
