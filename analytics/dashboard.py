@@ -17,13 +17,20 @@ from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.progress import Told, told
 from campaigns.summaries import Summary, summaries
 from providers.accounts import health
-from providers.accounts.events import FACTS
+from providers.accounts.events import FACTS, EventType
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import Allotment, Health, LedgerRow, Period
 from providers.senders import ledger as senders
 from providers.senders import routes
 from tenants.models import Agency
 
+_SUMMED = (
+    *(fact.value for fact in FACTS),
+    "opened_human",
+    "opened_machine",
+    "clicked_human",
+    "clicked_machine",
+)
 DAYS = 30
 SPARK_DAYS = 14
 CAMPAIGNS = 6
@@ -174,12 +181,20 @@ def _unsent(campaign_ids: list[int]) -> list[dict[str, Any]]:
 
 def _told(campaign_ids: list[int]) -> list[Told]:
     """What became of the mails of these campaigns together; nothing where none was sent."""
-    rows = Message.objects.filter(campaign__in=campaign_ids, status=Status.SENT).values_list("account")
-    sent = dict(rows.annotate(count=Count("pk")).order_by())
+    rows = Message.objects.filter(campaign__in=campaign_ids, status=Status.SENT).values_list(
+        "account", "campaign__track_opens", "campaign__track_clicks"
+    )
+    sent: Counter[int] = Counter()
+    tracked = {EventType.OPENED: 0, EventType.CLICKED: 0}
+    for account, opens, clicks, count in rows.annotate(count=Count("pk")).order_by():
+        sent[account] += count
+        tracked[EventType.OPENED] += count if opens else 0
+        tracked[EventType.CLICKED] += count if clicks else 0
     telling = health.telling()
-    sums = {fact.value: Coalesce(Sum(fact.value), 0) for fact in FACTS}
+    sums = {name: Coalesce(Sum(name), 0) for name in _SUMMED}
     outcome = CampaignOutcome(**CampaignOutcome.objects.filter(campaign__in=campaign_ids).aggregate(**sums))
-    return told(outcome, sum(sent.values()), sum(sent[one] for one in sent if one in telling)) if sent else []
+    heard = sum(sent[one] for one in sent if one in telling)
+    return told(outcome, sent.total(), heard, tracked) if sent else []
 
 
 def _capacity(accounts: list[AccountToday]) -> dict[str, Any]:

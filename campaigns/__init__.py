@@ -34,6 +34,7 @@ optout       a reader leaves                                         → suppres
 erased       who was erased, told by keyed hashes: no contact of theirs is made again
 erasure      what names a person goes, what was counted stays              → receipts
 tracking     pixels and links, answered before Django                → events
+readership   opens and clicks by people, by programs and unclear: the one rule of counting
 verdicts     pure: was it a person or a program
 returned     mail that came back: bounces, complaints, replies        → events
 feedback     events become facts on messages, suppressions, outcomes

@@ -27,6 +27,7 @@ from campaigns import actions, erasure, feasibility, inspection
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, Step, Suppression
+from campaigns.progress import progress
 from providers.accounts.models import OperatorErasure, suppressed_value
 from providers.senders.admin import AccountFilter
 from tenants import sites
@@ -277,7 +278,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
-    shown = ("status", "paused_because", "mails", "findings", "created_at", "launched_at", "finished_at")
+    shown = ("status", "paused_because", "mails", "read", "findings", "created_at", "launched_at", "finished_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "weekdays":
@@ -331,6 +332,20 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
             (messages_url, _("Each of them")),
         )
         return _links(*links)
+
+    @admin.display(description=gettext_lazy("opens and clicks"), empty_value="—")
+    def read(self, campaign: Campaign) -> str | None:
+        if not campaign.launched_at:
+            return None
+        lines = []
+        for one in progress(campaign, now=timezone.now()).told:
+            if one.readers and one.measured:
+                counts = {"human": one.readers.human, "machine": one.readers.machine, "unclear": one.readers.unclear}
+                words = _("by people %(human)d, by programs %(machine)d, unclear %(unclear)d") % counts
+                lines.append((f"{one.label}: {one.count} ({words})",))
+            elif one.readers:
+                lines.append((f"{one.label}: {_('not measured')}",))
+        return format_html_join("", "<p>{}</p>", lines)
 
     @admin.display(description=gettext_lazy("check before launch"), empty_value="—")
     def findings(self, campaign: Campaign) -> str | None:

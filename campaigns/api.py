@@ -144,6 +144,14 @@ class ReasonSerializer(serializers.Serializer[Any]):
     clears_at = serializers.DateTimeField(help_text="When the first of them may go, null where that is not known.")
 
 
+class ReadershipSerializer(serializers.Serializer[Any]):
+    """Mails that were opened or clicked, each under the likeliest person who did; they add up to the count."""
+
+    human = serializers.IntegerField(help_text="By people.")
+    machine = serializers.IntegerField(help_text="By programs: scanners, prefetchers, privacy proxies.")
+    unclear = serializers.IntegerField(help_text="By nobody knows whom.")
+
+
 class ToldSerializer(serializers.Serializer[Any]):
     """Mails of which one thing is known."""
 
@@ -153,6 +161,8 @@ class ToldSerializer(serializers.Serializer[Any]):
     percent = serializers.FloatField(
         help_text="Of those sent, delivered of those whose provider tells; two decimals; null of none."
     )
+    measured = serializers.BooleanField(help_text="false where the campaign does not look for it: no 0 says anything.")
+    readers = ReadershipSerializer(help_text="Of opened and clicked who did, else null.")
 
 
 class ProgressSerializer(serializers.Serializer[Any]):

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import erased, lifecycle, optout, stops, verdicts
+from campaigns import erased, lifecycle, optout, readership, stops, verdicts
 from campaigns.models import Message, Suppression
 from campaigns.reasons import Reason
 from providers.accounts import hearing, silence, webhooks
@@ -244,10 +244,11 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
         mails = [_Mail(*(*row[:15], row[15:])) for row in cursor.fetchall()]
     new = _set_facts([mail for mail in mails if any(mail.times)])
     doubted = [mail for mail in mails if mail.status != Message.Status.SENT]
-    _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
+    read = _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
     _suppress(mails, new, now)
     stops.stop(_endings(mails, new), now=now)
+    readership.recount(read)
     _count(mails, new)
     _note_delays(mails, now)
     return unknown
@@ -278,10 +279,11 @@ def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
     }
 
 
-def _set_readers(message_ids: Sequence[int]) -> None:
-    """Judge by time who opened these mails and followed their links, and say so in their facts, which are locked."""
+def _set_readers(message_ids: Sequence[int]) -> list[readership.Change]:
+    """Judge by time who opened these mails and followed their links, and say so in their facts, which are locked.
+    Return what to count differently."""
     if not message_ids:
-        return
+        return []
     ids = list(message_ids)
     with connection.cursor() as cursor:
         for haste in verdicts.HASTE:
@@ -290,7 +292,10 @@ def _set_readers(message_ids: Sequence[int]) -> None:
             cursor.execute(_HASTY, hasty)
         together: list[Any] = [Reader.MACHINE, ids, -verdicts.TOGETHER, verdicts.TOGETHER]
         cursor.execute(_TOGETHER, together)
+        cursor.execute(_READERS, [ids])
+        changes = [readership.Change(-1, *row) for row in cursor.fetchall()]
         cursor.execute(_SET_READERS, [READERS, READERS, ids])
+        return changes + [readership.Change(1, *row) for row in cursor.fetchall()]
 
 
 def _suppress(mails: Sequence[_Mail], new: Mapping[int, set[int]], now: datetime) -> None:
@@ -456,10 +461,15 @@ WHERE m.id = ANY(%s) AND e.message = m.key AND o.message = m.key
   AND e.reader <> 'machine' AND split_part(e.raw_id, '.', 1) <> split_part(o.raw_id, '.', 1)
   AND e.at - o.at BETWEEN %s AND %s
 """
+# Their facts are locked.
+_READERS = """
+SELECT m.campaign_id, f.opened_by, f.clicked_by
+FROM campaigns_messagefacts f JOIN campaigns_message m ON m.id = f.message_id WHERE f.message_id = ANY(%s)
+"""
 _SET_READERS = """
 UPDATE campaigns_messagefacts f SET opened_by = COALESCE(n.opened_by, ''), clicked_by = COALESCE(n.clicked_by, '')
 FROM (
-    SELECT m.id,
+    SELECT m.id, m.campaign_id,
            (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
             FILTER (WHERE e.type = 'opened'))[1],
            (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
@@ -467,8 +477,9 @@ FROM (
     FROM campaigns_message m JOIN senders_event e ON e.message = m.key
     WHERE m.id = ANY(%s) AND e.type IN ('opened', 'clicked')
     GROUP BY m.id
-) AS n (id, opened_by, clicked_by)
+) AS n (id, campaign_id, opened_by, clicked_by)
 WHERE f.message_id = n.id
+RETURNING n.campaign_id, f.opened_by, f.clicked_by
 """
 _IN_A_ROW = """
 SELECT m.contact_id, count(*)

@@ -859,7 +859,10 @@ class MessageFacts(AgencyRow):
 
 
 class CampaignOutcome(AgencyRow):
-    """How many of a campaign's mails have each fact. Written by `feedback` alone, with the facts."""
+    """How many of a campaign's mails have each fact. Written by `feedback` alone, with the facts.
+
+    Of those opened and clicked, so many by people and by programs; the rest is unclear, see `readership`.
+    """
 
     campaign = models.OneToOneField(Campaign, on_delete=models.CASCADE, related_name="outcome", primary_key=True)
     delivered = models.PositiveIntegerField(_("delivered"), db_default=0, default=0)
@@ -869,6 +872,10 @@ class CampaignOutcome(AgencyRow):
     bounced = models.PositiveIntegerField(_("bounced"), db_default=0, default=0)
     complained = models.PositiveIntegerField(_("complained"), db_default=0, default=0)
     unsubscribed = models.PositiveIntegerField(_("unsubscribed"), db_default=0, default=0)
+    opened_human = models.PositiveIntegerField(db_default=0, default=0)
+    opened_machine = models.PositiveIntegerField(db_default=0, default=0)
+    clicked_human = models.PositiveIntegerField(db_default=0, default=0)
+    clicked_machine = models.PositiveIntegerField(db_default=0, default=0)
 
     class Meta:
         verbose_name = _("campaign's outcome")

@@ -1,14 +1,17 @@
 """One campaign in numbers: what was planned, what was sent, and why the rest is not."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
+from campaigns import readership
 from campaigns.explain import Why
 from campaigns.models import Campaign, CampaignOutcome, Message
+from campaigns.readership import Readership
 from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.events import FACTS, EventType
@@ -50,12 +53,24 @@ class Waiting:
 
 @dataclass(slots=True)
 class Told:
-    """So many of the mails that went out have a fact, in percent of those of which it could be heard; None of none."""
+    """So many of the mails that went out have a fact, in percent of those of which it could be heard; None of none.
+
+    Of opens and clicks, `readers` are who did. Not `measured`: nobody looked for it, so no count says anything.
+    """
 
     code: str
     label: str
     count: int
     percent: float | None
+    measured: bool = True
+    readers: Readership | None = None
+
+    @property
+    def human_percent(self) -> float | None:
+        """What of `percent` is people."""
+        if self.readers is None or self.percent is None or not self.count:
+            return self.percent
+        return round(self.percent * self.readers.human / self.count, 2)
 
 
 @dataclass(slots=True)
@@ -127,6 +142,10 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
         CampaignOutcome.objects.filter(campaign=campaign).first(),
         report.sent,
         sum(one.sent for one in report.accounts if one.id in telling),
+        {
+            EventType.OPENED: report.sent if campaign.track_opens else 0,
+            EventType.CLICKED: report.sent if campaign.track_clicks else 0,
+        },
     )
     report.reasons = [Waiting(code, count, clears[code]) for code, count in reasons.most_common()]
     moving = {
@@ -144,14 +163,19 @@ def progress(campaign: Campaign, *, now: datetime) -> Progress:
     return report
 
 
-def told(outcome: CampaignOutcome | None, sent: int, telling: int) -> list[Told]:
+def told(outcome: CampaignOutcome | None, sent: int, telling: int, tracked: Mapping[EventType, int]) -> list[Told]:
     """What became of so many mails that were sent, fact by fact; `telling` of them through providers that tell of
-    deliveries."""
+    deliveries. `tracked`: those of which opens and clicks were looked for."""
+    outcome = outcome or CampaignOutcome()
+    readers = readership.of(outcome)
     found = []
     for fact in FACTS:
-        count = getattr(outcome, fact.value) if outcome else 0
-        of = telling if fact == EventType.DELIVERED else sent
-        found.append(Told(fact.value, str(fact.label), count, round(100 * count / of, 2) if of else None))
+        count = getattr(outcome, fact.value)
+        # A provider may tell of opens that we did not look for.
+        of = telling if fact == EventType.DELIVERED else tracked.get(fact, sent) or (sent if count else 0)
+        percent = round(100 * count / of, 2) if of else None
+        measured = fact not in tracked or not sent or bool(of)
+        found.append(Told(fact.value, str(fact.label), count, percent, measured, readers.get(fact)))
     return found
 
 

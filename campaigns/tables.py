@@ -16,7 +16,11 @@ def of(report: Progress) -> list[Table]:
     if any(one.count for one in report.told):
         told = Table("heard of those sent", "mails", "%")
         for one in report.told:
-            told.add_row(one.label, f"{one.count:,}", "" if one.percent is None else f"{one.percent:g}")
+            count = f"{one.count:,}" if one.measured else "not measured"
+            told.add_row(one.label, count, "" if one.percent is None else f"{one.percent:g}")
+            for reader, label in (("human", "by people"), ("machine", "by programs"), ("unclear", "unclear")):
+                if one.readers and one.count:
+                    told.add_row(f"  {label}", f"{getattr(one.readers, reader):,}", "")
         tables.append(told)
     if not report.reasons:
         return tables

@@ -99,6 +99,8 @@ def test_a_story_told_any_number_of_times_in_any_order_is_the_same(
             "delivered": 6,
             "opened": 4,
             "clicked": 1,
+            # As soon as the mail had left.
+            "clicked_machine": 1,
             "replied": 1,
             "bounced": 1,
             "complained": 1,
