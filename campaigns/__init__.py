@@ -47,6 +47,7 @@ progress     one campaign in numbers
 summaries    many campaigns at a glance
 actions      what a person may do with a campaign now, for every edge
 audit        replays the messages against every ledger
+last_mails   how long after an opt-out a mail was begun: never
 mail_audit   proves that no mail is lost or stuck
 access       one door to each object: what a user may see
 admin, views, readers, api, jobs   the edges: parse, call one verb, answer; readers are those of the mails

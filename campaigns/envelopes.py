@@ -212,6 +212,9 @@ def _ready(
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         with translation.override(language):
             html, text = with_way_out(html, text)
+    else:
+        # RFC 3834 section 5: who is out of office need not answer it. What a person writes to people is not automatic.
+        headers["Auto-Submitted"] = "auto-generated"
     text = text or rendering.text_of(html)
     slots: dict[str, int] = {}
     if html and clicks:

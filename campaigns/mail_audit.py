@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
+from campaigns import last_mails
 from campaigns.models import Campaign
 from campaigns.progress import progress
 from providers.accounts import ledger
@@ -45,6 +46,9 @@ def _audit(agency: Agency, now: datetime) -> Iterator[Finding]:
         cursor.execute(_FINDINGS, {"late": now - LATE, "usable": usable})
         for campaign_id, problem, count in cursor.fetchall():
             yield Finding(agency.slug, f"{campaign_id} “{names.get(campaign_id, '')}”", problem, count)
+    for one in last_mails.late():
+        problem = f"mail {one.key} was begun {one.after.total_seconds():g} s after its contact had opted out"
+        yield Finding(agency.slug, f"{one.campaign_id} “{names.get(one.campaign_id, '')}”", problem, 1)
     for campaign in Campaign.objects.exclude(status=Campaign.Status.DRAFT).order_by("pk"):
         report = progress(campaign, now=now)
         told = report.sent + sum(one.count for one in report.reasons)
@@ -72,15 +76,6 @@ FROM campaigns_message m
 JOIN campaigns_enrollment e ON e.id = m.enrollment_id
 JOIN campaigns_step s ON s.id = m.step_id
 WHERE e.campaign_id <> m.campaign_id OR e.contact_id <> m.contact_id OR s.campaign_id <> m.campaign_id
-GROUP BY 1
-UNION ALL
-SELECT m.campaign_id, 'mails that were begun after their contact had opted out', count(*)
-FROM campaigns_suppression s
-JOIN campaigns_contact p ON lower(p.email) = s.value
-JOIN campaigns_message m ON m.contact_id = p.id AND m.status IN ('sent', 'unknown')
-JOIN campaigns_campaign c ON c.id = m.campaign_id
-WHERE s.source = 'opt_out' AND (s.list_id IS NULL OR s.list_id = c.list_id)
-  AND m.attempted_at > COALESCE(s.in_force_at, s.created_at + interval '1 minute')
 GROUP BY 1
 UNION ALL
 SELECT m.campaign_id, 'mails of a draft', count(*)

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from analytics import operation
+from campaigns import last_mails
 from campaigns.models import Campaign, Contact, ContactList, Suppression
 from campaigns.summaries import Summary, summaries
 from outreach import heartbeat
@@ -139,10 +140,12 @@ def _operator_overview() -> dict[str, Any]:
     accounts: list[Any] = list(accounts_with_today(now))
     in_use = [one for one in accounts if one.enabled]
     rates = operation.rates(now=now)
+    kept = list(last_mails.everywhere())
     return {
         "cards": [
             *_sending(in_use, rates),
             _workers(now),
+            _last_mail(kept),
             *(
                 {
                     "label": _("Campaigns that cannot go on"),
@@ -154,8 +157,48 @@ def _operator_overview() -> dict[str, Any]:
             ),
         ],
         "chart": _volume(now),
-        "tables": [_accounts(accounts, rates), _queues(now)],
+        "tables": [_accounts(accounts, rates), _queues(now), _opt_outs(kept)],
     }
+
+
+def _last_mail(kept: list[last_mails.Kept]) -> dict[str, Any]:
+    """From an opt-out to the last mail: zero."""
+    longest = max((one.longest for one in kept), default=timedelta())
+    late = sum(len(one.late) for one in kept)
+    note = _("%(count)s begun afterwards") % {"count": intcomma(late)} if late else _("no mail was begun after one")
+    return {
+        "label": _("From an opt-out to the last mail"),
+        "value": _seconds(longest),
+        "note": note,
+        "url": reverse("admin:tenants_agency_changelist"),
+        "alarm": bool(late),
+    }
+
+
+def _opt_outs(kept: list[last_mails.Kept]) -> dict[str, Any]:
+    return {
+        "title": _("Opt-outs"),
+        "headers": [_("Agency"), _("State"), _("Opt-outs"), _("Last mail after one"), _("Mails begun after one")],
+        "rows": [
+            {
+                "name": one.agency.name,
+                "url": reverse("admin:tenants_agency_change", args=[one.agency.pk]),
+                "tone": "danger" if one.late else "success",
+                "state": _("Broken") if one.late else _("Kept"),
+                "cells": [
+                    intcomma(one.opt_outs),
+                    _seconds(one.longest) if one.late else _("never"),
+                    ", ".join(str(late.key) for late in one.late[:3]) or "—",
+                ],
+            }
+            for one in sorted(kept, key=lambda one: one.longest, reverse=True)[:ROWS]
+        ],
+        "empty": _("Nobody has opted out yet."),
+    }
+
+
+def _seconds(length: timedelta) -> str:
+    return _("%(seconds)s s") % {"seconds": number_format(length.total_seconds(), 0 if not length else 1)}
 
 
 def _sending(in_use: list[Any], rates: defaultdict[int | None, operation.Rates]) -> Iterator[dict[str, Any]]:

@@ -9,11 +9,12 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 from django.test import override_settings
 from django.utils import timezone
 
-from campaigns import dispatch, launch, lifecycle, optout, tokens
+from campaigns import dispatch, last_mails, launch, lifecycle, mail_audit, optout, tokens
 from campaigns.delivery import Batch, Delivery, Lines
 from campaigns.models import Campaign, CampaignOutcome, Contact, Message, MessageFacts, Pause, Subscription, Suppression
 from campaigns.reasons import Reason
@@ -21,6 +22,7 @@ from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
 from tenants import context
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage, visitor
 from tests.campaigns.test_dispatch import drain_all
 from tests.stage import NOON
@@ -107,6 +109,7 @@ class TestTheWayOut:
             headers = headers_of(mail)
             (token,) = set(LINK.findall(headers["List-Unsubscribe"]))
             assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+            assert "Auto-Submitted" not in headers
             assert f"<mailto:{mail['sender']}?subject=unsubscribe%20{token}>" in headers["List-Unsubscribe"]
             for body in bodies_of(mail):
                 assert set(LINK.findall(body)) == {token}
@@ -120,6 +123,7 @@ class TestTheWayOut:
             drain_all(accounts)
         (mail,) = sandbox.messages()
         assert not {"List-Unsubscribe", "List-Unsubscribe-Post", "List-Id"} & headers_of(mail).keys()
+        assert headers_of(mail)["Auto-Submitted"] == "auto-generated"
         assert not any(map(LINK.search, bodies_of(mail)))
 
 
@@ -273,14 +277,42 @@ class TestP5:
         ask(alpha, token_of(before), **ONE_CLICK, scope=scope)
         message.refresh_from_db()
         assert message.status == "claimed", "else this shows nothing"
+        Suppression.objects.update(created_at=NOON - timedelta(minutes=1))
         with Lines(account) as lines:
-            sending = Delivery(alpha, account, lines, lambda: NOON, until=NOON + timedelta(minutes=1))
+            a_moment_later = NOON + timedelta(seconds=1)
+            sending = Delivery(alpha, account, lines, lambda: a_moment_later, until=NOON + timedelta(minutes=1))
             sending.run(Batch(batch), lambda: None)
 
+        assert last_mails.late() == []
         message.refresh_from_db()
         assert (message.status, message.reason) == ("cancelled", Reason.OPTED_OUT)
         assert stage.statuses(following) == {"sent": 2, "cancelled": 1}
         assert len(sandbox.messages("a1@people.example")) == 1
+        connection.set_schema_to_public()
+        assert [(one.agency, one.opt_outs, one.longest) for one in last_mails.everywhere()] == [(alpha, 1, timedelta())]
+
+    def test_the_time_to_the_last_mail_is_measured(
+        self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, message: Message
+    ) -> None:
+        drain_all(accounts)
+        ask(alpha, token_of(message), **ONE_CLICK)
+        assert last_mails.late() == []
+        # What was begun before may have been on its way; this was begun after, whoever let it go.
+        left = NOON + timedelta(hours=1)
+        Suppression.objects.update(in_force_at=left)
+        Message.objects.filter(pk=message.pk).update(attempted_at=left + timedelta(seconds=7))
+        assert [(one.key, one.after) for one in last_mails.late()] == [(message.key, timedelta(seconds=7))]
+        connection.set_schema_to_public()
+        (finding,) = mail_audit.audit_mails(now=NOON)
+        assert str(message.key) in str(finding)
+        assert "7 s after" in str(finding)
+        root = User.objects.create_superuser("root@operator.test", "correct horse battery")
+        operators = visitor.Visitor("localhost")
+        operators.force_login(root, backend="django.contrib.auth.backends.ModelBackend")
+        page = visitor.body(operators.get("/admin/"))
+        assert "7.0 s" in page
+        assert str(message.key) in page
+        connection.set_schema(alpha.schema_name)
 
     def test_a_launch_passes_over_who_left(self, campaign: Campaign, alpha: Agency, message: Message) -> None:
         ask(alpha, token_of(message), **ONE_CLICK, scope="list")
