@@ -352,7 +352,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
         if not _is_draft(campaign):
             return None
         found = inspection.inspect(campaign, now=timezone.now())
-        lines = ((one.severity.label, f"{one.where}: " if one.where else "", one.text) for one in found)
+        lines = ((one.severity.label, f"{one.where}{one.variant}: " if one.where else "", one.text) for one in found)
         return format_html_join("", "<p><b>{}</b> {}{}</p>", lines) or _("There is nothing to be said of its texts.")
 
     @admin.action(description=gettext_lazy("Launch"), permissions=["change"])

@@ -14,9 +14,10 @@ from rest_framework.viewsets import ViewSet
 
 from campaigns import access, actions, changes, erasure, forecast, inspection, pace
 from campaigns.explain import explain
-from campaigns.models import Campaign, Erasure, Message
+from campaigns.models import Campaign, Erasure, Message, Metric
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
+from campaigns.variants import MOST_WEIGHT
 
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
@@ -84,6 +85,20 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
         }
 
 
+class VariantSerializer(serializers.Serializer[Any]):
+    """A further text that is tried for a step, whose own is A."""
+
+    letter = serializers.CharField(
+        max_length=1, default="", allow_blank=True, help_text="B to F; empty or left out is a new one."
+    )
+    weight = serializers.IntegerField(
+        min_value=0, max_value=MOST_WEIGHT, default=1, help_text="Beside the others'; of 0 nobody new gets it."
+    )
+    subject = serializers.CharField(max_length=250, default="", allow_blank=True)
+    html = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
+    text = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
+
+
 class StepSerializer(serializers.Serializer[Any]):
     """One step of a campaign. The first has no use for its delay and its condition."""
 
@@ -99,6 +114,31 @@ class StepSerializer(serializers.Serializer[Any]):
     )
     html = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
     text = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
+    variants = VariantSerializer(
+        many=True,
+        required=False,
+        allow_null=True,
+        help_text="Up to five texts beside the step's own, A. null or left out: as they were, as with all below.",
+    )
+    weight = serializers.IntegerField(
+        min_value=0, max_value=MOST_WEIGHT, required=False, allow_null=True, help_text="Of the step's own text."
+    )
+    compare_by = serializers.ChoiceField(
+        choices=Metric.choices, required=False, allow_null=True, help_text="replied, clicked or opened, by people."
+    )
+    auto_choice = serializers.BooleanField(
+        required=False, allow_null=True, help_text="Whether new contacts get the best variant once it is known."
+    )
+    least_sends = serializers.IntegerField(
+        min_value=30, max_value=1_000_000, required=False, allow_null=True, help_text="Mails of each variant before."
+    )
+    sure_at = serializers.IntegerField(
+        min_value=80,
+        max_value=99,
+        required=False,
+        allow_null=True,
+        help_text="Of 100 comparisons of equal texts, so many end without a winner, however often one looks.",
+    )
 
 
 class EffectSerializer(serializers.Serializer[Any]):
@@ -110,6 +150,10 @@ class EffectSerializer(serializers.Serializer[Any]):
     before = serializers.ListField(child=serializers.DateTimeField(), help_text="First and last due time so far.")
     after = serializers.ListField(
         child=serializers.DateTimeField(), help_text="The same after the change; null where a condition decides."
+    )
+    shares = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Where it is about variants: percent by letter of those who have not had the step, else null.",
     )
     text = serializers.CharField(help_text="The same in words.")
 
@@ -298,6 +342,7 @@ class FindingSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="What it is, for programs.")
     severity = serializers.ChoiceField(choices=inspection.Severity.choices)
     where = serializers.IntegerField(help_text="Position of its step; null for the campaign as a whole.")
+    variant = serializers.CharField(help_text="Letter of its text, empty where its step has one.")
     text = serializers.CharField(help_text="What it is and what to do, in words.")
 
 
@@ -341,7 +386,7 @@ class CampaignViewSet(ViewSet):
         if request.method == "PUT":
             given = StepsSerializer(data=request.data)
             given.is_valid(raise_exception=True)
-            wanted = [changes.Wanted(**one) for one in given.validated_data["steps"]]
+            wanted = [_wanted(one) for one in given.validated_data["steps"]]
             now = timezone.now()
             try:
                 effects = changes.foresee(campaign, wanted, now=now)
@@ -360,6 +405,12 @@ class CampaignViewSet(ViewSet):
         """What is to be said of its texts before it is launched, the worst first; `refused` prevents the launch."""
         campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
         return Response(FindingSerializer(inspection.inspect(campaign, now=timezone.now()), many=True).data)
+
+
+def _wanted(given: dict[str, Any]) -> changes.Wanted:
+    further = given.pop("variants", None)
+    found = None if further is None else tuple(changes.WantedVariant(**one) for one in further)
+    return changes.Wanted(**given, variants=found)
 
 
 class MessageViewSet(ViewSet):

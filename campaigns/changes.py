@@ -5,7 +5,7 @@ mails gets those that come after them now.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -16,8 +16,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns import advance, launch, lifecycle, pace, sequence
-from campaigns.models import Campaign, Message, Step
+from campaigns import advance, launch, lifecycle, pace, sequence, variants
+from campaigns.models import Campaign, Message, Step, Variant, VariantChoice
 from tenants import context, visits
 
 MOST_STEPS = 12
@@ -32,8 +32,23 @@ class ChangeRefusedError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class WantedVariant:
+    """A further text of a step as it is to be; an empty `letter` is a new one, which gets the next that is free."""
+
+    letter: str = ""
+    subject: str = ""
+    html: str = ""
+    text: str = ""
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """A step as it is to be; `id` None is a new one. What is not said is as a new step has it."""
+    """A step as it is to be; `id` None is a new one. What is not said is as a new step has it.
+
+    Of what concerns variants, None is as it was. One that is not named any more is taken out of a draft; else mails
+    have it, and nobody new gets it.
+    """
 
     id: int | None = None
     subject: str = ""
@@ -43,23 +58,41 @@ class Wanted:
     unit: str = pace.Unit.DAYS
     condition: str = sequence.Condition.NONE
     otherwise: str = sequence.Otherwise.NEXT
+    variants: tuple[WantedVariant, ...] | None = None
+    weight: int | None = None
+    compare_by: str | None = None
+    auto_choice: bool | None = None
+    least_sends: int | None = None
+    sure_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What a change does to so many contacts. `step` is what they wait for, None where they have had all;
     `to` the one that they get, None for none, by their new places. `before` and `after` are the first and the last time
-    at which the mail is due; None where it is not known yet, for a condition decides."""
+    at which the mail is due; None where it is not known yet, for a condition decides.
+
+    With `shares` it is about the variants of the step instead: in percent, what those get who have not had it.
+    """
 
     count: int
     step: int | None
     to: int | None
     before: tuple[datetime, datetime] | None = None
     after: tuple[datetime, datetime] | None = None
+    shares: dict[str, int] | None = None
 
     @property
     def text(self) -> str:
         """The same in words."""
+        if self.shares is not None:
+            return ngettext(
+                "%(count)d contact has not had step %(step)d and gets one of its variants by these shares: %(shares)s. "
+                "Whoever was assigned one keeps it.",
+                "%(count)d contacts have not had step %(step)d and get one of its variants by these shares: "
+                "%(shares)s. Whoever was assigned one keeps it.",
+                self.count,
+            ) % {"count": self.count, "step": self.to, "shares": _listed(self.shares)}
         if self.step is None:
             who = ngettext(
                 "%(count)d contact has had all mails so far",
@@ -114,10 +147,7 @@ class _Next:
 
 def steps_of(campaign: Campaign) -> list[Wanted]:
     """The steps as they are, to be changed."""
-    return [
-        Wanted(one.pk, one.subject, one.html, one.text, one.delay, one.unit, one.condition, one.otherwise)
-        for one in _live(campaign)
-    ]
+    return [_as_it_is(step) for step in _live(campaign)]
 
 
 def foresee(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> list[Effect]:
@@ -128,7 +158,7 @@ def foresee(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> l
 
 def seal(wanted: Sequence[Wanted], effects: Sequence[Effect]) -> str:
     """What a person has seen, in short: the steps and how many contacts they concern."""
-    seen = [repr(wanted), *(repr((one.count, one.step, one.to)) for one in effects)]
+    seen = [repr(wanted), *(repr((one.count, one.step, one.to, one.shares)) for one in effects)]
     return sha256("\n".join(seen).encode()).hexdigest()[:32]
 
 
@@ -147,7 +177,7 @@ def change(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> li
         # By position: places are unique, and are given anew.
         campaign.steps.update(position=None)
         for position, one in enumerate(wanted, start=1):
-            _save(campaign, one, position)
+            _save(campaign, one, position, now)
         if campaign.status == Campaign.Status.DRAFT:
             campaign.steps.filter(pk__in=gone).delete()
             return effects
@@ -158,7 +188,8 @@ def change(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> li
 
 
 def _check(campaign: Campaign, wanted: Sequence[Wanted]) -> None:
-    old = [step.pk for step in _live(campaign)]
+    live = {step.pk: step for step in _live(campaign)}
+    old = [*live]
     known = [one.id for one in wanted if one.id is not None]
     problems = []
     if campaign.status == Campaign.Status.CANCELLED:
@@ -180,13 +211,78 @@ def _check(campaign: Campaign, wanted: Sequence[Wanted]) -> None:
             problems.append(_("Step %(step)d: its delay is 1 to 999.") % {"step": position})
         if len(one.subject.splitlines()) > 1:
             problems.append(_("Step %(step)d: write the subject on one line.") % {"step": position})
+        problems += _check_variants(one, position, known=live.get(one.id or 0))
     if not problems and campaign.list_id:
-        problems = launch.check_texts(campaign, [_step(one, position) for position, one in enumerate(wanted, start=1)])
+        named = [_texts(one, position, live.get(one.id or 0)) for position, one in enumerate(wanted, start=1)]
+        texts = [text for found in named for text in found]
+        problems = launch.check_texts(campaign, texts)
     if problems:
         raise ChangeRefusedError(problems)
 
 
+def _check_variants(one: Wanted, position: int, known: Step | None) -> list[str]:
+    found = _variants(one, known)
+    if not found:
+        return []
+    problems = []
+    draft = known is None or known.campaign.status == Campaign.Status.DRAFT
+    kept = {text.letter for text in known.texts[1:]} if known and not draft else set()
+    named = [text.letter for text in found if text.letter]
+    if len(named) != len(set(named)) or (not set(named) <= kept and not draft):
+        problems.append(
+            _("Step %(step)d names a variant that it does not have: load its steps again.") % {"step": position}
+        )
+    if len(kept | set(named)) + sum(1 for text in found if not text.letter) > len(variants.FURTHER):
+        problems.append(
+            _("Step %(step)d has more than %(most)d variants; what mails went out with stays one.")
+            % {"step": position, "most": variants.MOST}
+        )
+    for text in found:
+        where = {"step": f"{position}{text.letter}"}
+        if not (text.html.strip() or text.text.strip()):
+            problems.append(_("Step %(step)s: write the variant, as HTML or as plain text.") % where)
+        if position == 1 and not text.subject.strip():
+            problems.append(_("Step %(step)s: a variant of the first step needs a subject.") % where)
+        if len(text.subject) > 250 or len(text.subject.splitlines()) > 1:
+            problems.append(_("Step %(step)s: write the subject on one line of 250 characters at most.") % where)
+    weights = [_weight(one, known), *(text.weight for text in found)]
+    if not all(0 <= weight <= variants.MOST_WEIGHT for weight in weights):
+        problems.append(
+            _("Step %(step)d: a variant's weight is 0 to %(most)d.") % {"step": position, "most": variants.MOST_WEIGHT}
+        )
+    if not any(weights):
+        problems.append(_("Step %(step)d: leave at least one variant on.") % {"step": position})
+    if one.least_sends is not None and not 30 <= one.least_sends <= 1_000_000:
+        problems.append(_("Step %(step)d: choose by 30 mails of each variant or more.") % {"step": position})
+    if one.sure_at is not None and not 80 <= one.sure_at <= 99:
+        problems.append(_("Step %(step)d: the certainty is 80 to 99 %%.") % {"step": position})
+    return problems
+
+
 def _effects(campaign: Campaign, wanted: Sequence[Wanted], now: datetime) -> list[Effect]:
+    return [*_effects_on_places(campaign, wanted, now), *_effects_on_variants(campaign, wanted)]
+
+
+def _effects_on_variants(campaign: Campaign, wanted: Sequence[Wanted]) -> list[Effect]:
+    if campaign.status == Campaign.Status.DRAFT:
+        return []
+    found = []
+    live = {step.pk: step for step in _live(campaign)}
+    for place, one in enumerate(wanted, start=1):
+        step = live.get(one.id) if one.id else None
+        if step is None:
+            continue
+        weights = _weights(one, place, step)
+        if weights == step.weights or step.position is None:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(_NOT_HAD, {"campaign": campaign.pk, "step": step.pk, "position": step.position})
+            (count,) = cursor.fetchone()
+        found.append(Effect(count, step.position, place, shares=variants.shares(weights or {variants.OWN: 1})))
+    return found
+
+
+def _effects_on_places(campaign: Campaign, wanted: Sequence[Wanted], now: datetime) -> list[Effect]:
     changed = _changed(campaign, wanted)
     if not changed:
         return []
@@ -266,11 +362,82 @@ def _groups(campaign: Campaign) -> list[_Group]:
 
 
 def _live(campaign: Campaign) -> list[Step]:
-    return list(campaign.steps.filter(position__isnull=False).order_by("position"))
+    found = campaign.steps.filter(position__isnull=False).order_by("position")
+    return list(found.select_related("campaign").prefetch_related("variants"))
+
+
+def _as_it_is(step: Step) -> Wanted:
+    return Wanted(
+        step.pk,
+        step.subject,
+        step.html,
+        step.text,
+        step.delay,
+        step.unit,
+        step.condition,
+        step.otherwise,
+        tuple(WantedVariant(one.letter, one.subject, one.html, one.text, one.weight) for one in step.variants.all()),
+        step.weight,
+        step.compare_by,
+        step.auto_choice,
+        step.least_sends,
+        step.sure_at,
+    )
+
+
+def _listed(shares: dict[str, int]) -> str:
+    return ", ".join(f"{letter} {share} %" for letter, share in shares.items())
+
+
+def _weight(one: Wanted, step: Step | None) -> int:
+    return one.weight if one.weight is not None else step.weight if step else 1
+
+
+def _variants(one: Wanted, step: Step | None) -> tuple[WantedVariant, ...]:
+    """Its further texts as they are to be; those that are not named any more, but mails have, are there too."""
+    old = _as_it_is(step).variants or () if step else ()
+    if one.variants is None:
+        return old
+    if step is None or step.campaign.status == Campaign.Status.DRAFT:
+        return tuple(replace(text, letter="") for text in one.variants)
+    named = {text.letter for text in one.variants}
+    return (*one.variants, *(replace(text, weight=0) for text in old if text.letter not in named))
+
+
+def _texts(one: Wanted, place: int, step: Step | None) -> list[variants.Text]:
+    """Its texts as they are to be, each with its letter."""
+    further = _variants(one, step)
+    taken = {text.letter for text in further}
+    free = iter([letter for letter in variants.FURTHER if letter not in taken])
+    html, text = _bodies(one)
+    own = variants.Text(place, variants.OWN if further else "", one.subject.strip(), html, text, _weight(one, step))
+    named = [
+        variants.Text(place, each.letter or next(free), each.subject.strip(), *_bodies(each), each.weight)
+        for each in further
+    ]
+    return [own, *sorted(named, key=lambda each: each.letter)]
+
+
+def _weights(one: Wanted, place: int, step: Step) -> dict[str, int]:
+    """By letter, what new contacts get: what was chosen stays so until another text is tried beside it."""
+    texts = _texts(one, place, step)
+    if len(texts) < 2:
+        return {}
+    weights = {text.letter: text.weight for text in texts if text.weight}
+    return step.weights if step.chosen and weights.keys() <= _tried(step).keys() else weights
+
+
+def _tried(step: Step) -> dict[str, int]:
+    return {text.letter: text.weight for text in step.texts if text.weight}
+
+
+def _bodies(one: Wanted | WantedVariant) -> tuple[str, str]:
+    html, text = (part if part.strip() else "" for part in (one.html, one.text))
+    return html, text
 
 
 def _step(one: Wanted, position: int) -> Step:
-    html, text = (part if part.strip() else "" for part in (one.html, one.text))
+    html, text = _bodies(one)
     return Step(
         pk=one.id,
         position=position,
@@ -284,20 +451,69 @@ def _step(one: Wanted, position: int) -> Step:
     )
 
 
-def _save(campaign: Campaign, one: Wanted, position: int) -> None:
+def _save(campaign: Campaign, one: Wanted, position: int, now: datetime) -> None:
     step = _step(one, position)
     step.campaign = campaign
-    if one.id is None:
+    as_it_was = Step.objects.select_related("campaign").prefetch_related("variants").get(pk=one.id) if one.id else None
+    settings = {name: getattr(one, name) for name in _SETTINGS if getattr(one, name) is not None}
+    for name, value in settings.items():
+        setattr(step, name, value)
+    texts = _texts(one, position, as_it_was)
+    if as_it_was is None:
         step.save()
+    else:
+        # The time of its change tells mails of the one text from those of the other.
+        changed = any(getattr(step, name) != getattr(as_it_was, name) for name in _TEXTS)
+        fields = ["position", "delay", "unit", "condition", "otherwise", *settings]
+        step.save(update_fields=[*fields, *_TEXTS, "changed_at"] if changed else fields)
+        if campaign.status != Campaign.Status.DRAFT:
+            _compare_anew(as_it_was, texts, now)
+    _save_variants(step, texts[1:])
+
+
+def _save_variants(step: Step, texts: Sequence[variants.Text]) -> None:
+    if step.campaign.status == Campaign.Status.DRAFT:
+        step.variants.exclude(letter__in=[text.letter for text in texts]).delete()
+    old = {one.letter: one for one in step.variants.all()}
+    for text in texts:
+        one = old.get(text.letter) or Variant(step=step, letter=text.letter)
+        if one.pk and all(getattr(one, name) == getattr(text, name) for name in (*_TEXTS, "weight")):
+            continue
+        for name in (*_TEXTS, "weight"):
+            setattr(one, name, getattr(text, name))
+        one.save()
+
+
+def _compare_anew(step: Step, texts: Sequence[variants.Text], now: datetime) -> None:
+    """Only mails that went out side by side, with the same texts, are compared: another text, one more, or other shares
+    begin a new comparison. To take one out does not."""
+    before = {text.letter or variants.OWN: text for text in step.texts}
+    after = {text.letter or variants.OWN: text for text in texts if text.weight or len(texts) < 2}
+    same = all(
+        letter in before
+        and bool(before[letter].weight)
+        and all(getattr(text, name) == getattr(before[letter], name) for name in (*_TEXTS, "weight"))
+        for letter, text in after.items()
+    )
+    if same or len(texts) < 2:
         return
-    texts = ("subject", "html", "text")
-    as_it_was = Step.objects.get(pk=one.id)
-    # The time of its change tells mails of the one text from those of the other.
-    changed = any(getattr(step, name) != getattr(as_it_was, name) for name in texts)
-    fields = ["position", "delay", "unit", "condition", "otherwise"]
-    step.save(update_fields=[*fields, *texts, "changed_at"] if changed else fields)
+    changes: dict[str, Any] = {"compared_since": now}
+    if step.chosen and not after.keys() <= _tried(step).keys():
+        changes |= {"chosen": "", "chosen_at": None}
+        VariantChoice.objects.create(step=step, at=now, evidence={"because": "changed"})
+    Step.objects.filter(pk=step.pk).update(**changes)
 
 
+_TEXTS = ("subject", "html", "text")
+_SETTINGS = ("weight", "compare_by", "auto_choice", "least_sends", "sure_at")
+# Who may still get a step, and was not assigned a text of it.
+_NOT_HAD = """
+SELECT count(*) FROM campaigns_enrollment e
+LEFT JOIN campaigns_step s ON s.id = e.passed_id
+LEFT JOIN campaigns_message m ON m.enrollment_id = e.id AND m.step_id = %(step)s
+WHERE e.campaign_id = %(campaign)s AND e.ended = '' AND COALESCE(s.position, 0) < %(position)s
+  AND (m.id IS NULL OR m.status IN ('scheduled', 'held') AND m.variant = '' AND m.attempts = 0 AND m.sendings = 0)
+"""
 # Who goes on with the sequence, or would if there was more of it: nobody whose next mail is on its way, held or lost.
 _ON_THEIR_WAY = """
 SELECT e.id, e.passed_at, w.due_at, COALESCE(

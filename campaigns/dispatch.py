@@ -191,6 +191,7 @@ def _due(
                 attempts=row[6],
                 rescues=row[14],
                 sendings=row[17],
+                variant=row[18],
                 in_thread=row[8] is not None,
                 traffic_class=row[7],
                 gap=gaps.of_campaign(row[7], row[15], row[16]).of(row[1]),
@@ -207,10 +208,10 @@ def _read_due(values: dict[str, Any]) -> list[Any]:
     """What may go; what must not any more is cancelled on the way, before any quota is counted for it."""
     while True:
         rows = _lock_due(values)
-        barred = [row[0] for row in rows if row[18]]
+        barred = [row[0] for row in rows if row[19]]
         lifecycle.bar(barred)
         if len(barred) < len(rows) or not barred:
-            return [row for row in rows if not row[18]]
+            return [row for row in rows if not row[19]]
 
 
 def _lock_due(values: dict[str, Any]) -> list[Any]:
@@ -254,7 +255,7 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
        p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
-       m.sendings, EXISTS ({suppressions.matching("p.email", "c.list_id")})
+       m.sendings, m.variant, EXISTS ({suppressions.matching("p.email", "c.list_id")})
 FROM chosen
 JOIN campaigns_message m ON m.id = chosen.id AND (m.status = 'scheduled') IS TRUE AND NOT m.parked
     AND m.account_id = %(account)s AND m.due_at <= %(now)s

@@ -319,6 +319,7 @@ def _doubted(row: tuple[Any, ...], account_id: int, campaign: Campaign) -> _Doub
         gap=campaign.gap.of(row[1]),
         claim=row[8],
         together=row[9],
+        variant=row[21],
         # Perhaps: what went before is looked for.
         in_thread=True,
     )
@@ -334,7 +335,7 @@ def _suppressed(ids: Sequence[int]) -> set[int]:
 _DOUBTED = f"""
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.attempts, m.sendings, m.sender_id, m.claim, m.together,
        m.attempted_at, m.claimed_at, m.counted_on, m.fingerprint,
-       p.email, p.first_name, p.last_name, p.company, p.attributes, s.address, s.name
+       p.email, p.first_name, p.last_name, p.company, p.attributes, s.address, s.name, m.variant
 FROM campaigns_message m
 JOIN campaigns_contact p ON p.id = m.contact_id
 JOIN senders_sender s ON s.id = m.sender_id

@@ -3,9 +3,8 @@
 All that is the same for a step's mails is made once: a mail costs its tokens and the filling in.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +13,9 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from campaigns import links, rendering, spintax, tokens
+from campaigns import links, rendering, spintax, tokens, variants
 from campaigns.lifecycle import Claimed
 from campaigns.models import Message, Step
 from campaigns.threads import Sent, Thread, thread
@@ -58,24 +58,41 @@ class Envelopes:
         self._clicks = tokens.Signer(agency.schema_name, tokens.CLICK)
         self._return_keys = tokens.envelope_keys()
         self._host = own.partition("://")[2].partition("/")[0].partition(":")[0]
-        self._mails: dict[int, _Mail | str] = {}
+        # By step and letter; a step's own text has none.
+        self._mails: dict[tuple[int, str], _Mail | str] = {}
         self._threads: dict[int, Thread] = {}
         self._signatures: dict[int, str] = {}
 
     def prepare(self, batch: Sequence[Claimed], before: dict[int, list[Sent]] | None = None) -> None:
-        """Make the steps of a batch ready, as they are now. `before` are the mails that went to the contacts earlier,
-        by message; unless given, those that did.
+        """Make the steps of a batch ready, as they are now, and choose among their variants for what was never tried.
+        `before` are the mails that went to the contacts earlier, by message; unless given, those that did.
         """
         if before is None:
             before = _mails_before([message for message in batch if message.in_thread])
         wanted = {message.step_id for message in batch} | {mail.step_id for sent in before.values() for mail in sent}
-        steps = {step.pk: step for step in Step.objects.filter(pk__in=wanted).select_related("campaign")}
-        self._mails |= {pk: _made(step, self._agency, self._host) for pk, step in steps.items()}
+        found = Step.objects.filter(pk__in=wanted).select_related("campaign").prefetch_related("variants")
+        steps = {step.pk: step for step in found}
+        weights = {pk: step.weights for pk, step in steps.items()}
+        for message in batch:
+            # What was tried while the step had but one text goes on with it.
+            if weights[message.step_id] and not (message.variant or message.attempts or message.sendings):
+                message.variant = variants.assigned(weights[message.step_id], message.step_id, message.contact["email"])
+        texts = {(pk, _further(one.letter)): one for pk, step in steps.items() for one in step.texts}
+        needed = {(message.step_id, _further(message.variant)) for message in batch}
+        needed |= {(mail.step_id, _further(mail.variant)) for sent in before.values() for mail in sent}
+        self._mails |= {
+            key: _made(steps[key[0]], texts[key], self._agency, self._host) for key in needed if key in texts
+        }
         if any(isinstance(mail, _Mail) and mail.names_sender for mail in self._mails.values()):
             senders = Sender.objects.filter(pk__in={message.sender_id for message in batch})
             self._signatures |= dict(senders.values_list("pk", "signature"))
         self._threads |= {
-            message.id: thread(before[message.id], message.step_id, steps[message.step_id].subject)
+            message.id: thread(
+                [replace(mail, subject=_subject(texts, mail.step_id, mail.variant)) for mail in before[message.id]],
+                message.step_id,
+                _subject(texts, message.step_id, message.variant),
+                message.variant,
+            )
             for message in batch
             if message.id in before
         }
@@ -85,9 +102,7 @@ class Envelopes:
 
         Raises NotRenderedError and MessageRefused.
         """
-        mail = self._mails[message.step_id]
-        if isinstance(mail, str):
-            raise rendering.NotRenderedError(mail)
+        mail = self._mail(message.step_id, message.variant)
         key, contact = message.key.bytes, message.contact
         token = self._opt_outs.of(key)
         filled = {**contact, rendering.UNSUBSCRIBE: self._opt_out + token}
@@ -101,10 +116,10 @@ class Envelopes:
             filled["sender_email"] = rendering.Lines(message.sender_address)
             filled["signature"] = rendering.Lines(self._signatures.get(message.sender_id, ""))
         if mail.texts.spins:
-            filled[spintax.SEED] = spintax.seed(message.step_id, contact["email"])
+            filled[spintax.SEED] = _seed(message.step_id, message.variant, contact["email"])
         begun = self._threads.get(message.id, NO_THREAD)
         if begun.references:
-            subject = begun.as_reply(self._subject_of(begun.step_id, filled))
+            subject = begun.as_reply(self._subject_of(begun, filled))
             rendered = rendering.render(mail.texts, filled, subject)
         else:
             rendered = rendering.render(mail.texts, filled)
@@ -132,12 +147,17 @@ class Envelopes:
             envelope_sender=self._return_path(message.key),
         )
 
-    def _subject_of(self, step_id: int, filled: dict[str, Any]) -> str:
-        """The subject as the mail of that step has it for the same contact."""
-        mail = self._mails[step_id]
-        if isinstance(mail, str):
-            raise rendering.NotRenderedError(mail)
-        return rendering.subject(mail.texts, {**filled, spintax.SEED: spintax.seed(step_id, filled["email"])})
+    def _mail(self, step_id: int, variant: str) -> _Mail:
+        mail = self._mails.get((step_id, _further(variant)), _GONE)
+        if not isinstance(mail, _Mail):
+            raise rendering.NotRenderedError(str(mail))
+        return mail
+
+    def _subject_of(self, begun: Thread, filled: dict[str, Any]) -> str:
+        """The subject as the mail that began the thread has it for the same contact."""
+        mail = self._mail(begun.step_id, begun.variant)
+        seed = _seed(begun.step_id, begun.variant, filled["email"])
+        return rendering.subject(mail.texts, {**filled, spintax.SEED: seed})
 
     def _return_path(self, key: UUID) -> str | None:
         if not settings.BOUNCE_DOMAIN:
@@ -151,28 +171,43 @@ def message_id(key: UUID, sender_address: str) -> str:
 
 
 def _mails_before(batch: Sequence[Claimed]) -> dict[int, list[Sent]]:
-    """The mails that went to the contacts of these messages before, by message."""
+    """The mails that went to the contacts of these messages before, by message; their subjects are left out."""
     if not batch:
         return {}
     by_enrollment: dict[int, list[Sent]] = {}
     sent = Message.objects.filter(
         enrollment__in=[message.enrollment_id for message in batch], status=Message.Status.SENT
     ).order_by("sent_at", "pk")
-    for enrollment_id, key, step_id, subject, address in sent.values_list(
-        "enrollment", "key", "step", "step__subject", "sender__address"
+    for enrollment_id, key, step_id, variant, address in sent.values_list(
+        "enrollment", "key", "step", "variant", "sender__address"
     ):
-        by_enrollment.setdefault(enrollment_id, []).append(Sent(message_id(key, address), step_id, subject))
+        by_enrollment.setdefault(enrollment_id, []).append(Sent(message_id(key, address), step_id, "", variant))
     return {message.id: by_enrollment.get(message.enrollment_id, []) for message in batch}
 
 
-def _made(step: Step, agency: Agency, host: str) -> _Mail | str:
-    """The step made ready; what does not parse any more is the text that says why."""
+def _further(variant: str) -> str:
+    """The letter of a text that is not the step's own, else nothing."""
+    return variant if variant != variants.OWN else ""
+
+
+def _subject(texts: Mapping[tuple[int, str], variants.Text], step_id: int, variant: str) -> str:
+    found = texts.get((step_id, _further(variant)))
+    return found.subject if found else ""
+
+
+def _seed(step_id: int, variant: str, address: str) -> bytes:
+    letter = _further(variant)
+    return spintax.seed(step_id, *([letter] if letter else []), address)
+
+
+def _made(step: Step, text: variants.Text, agency: Agency, host: str) -> _Mail | str:
+    """The text made ready; what does not parse any more is the text that says why."""
     campaign = step.campaign
     try:
         return _ready(
             step.pk,
-            step.changed_at,
-            (step.subject, step.html, step.text),
+            text.changed_at,
+            (text.subject, text.html, text.text),
             agency.schema_name,
             agency.slug,
             agency.language,
@@ -189,7 +224,7 @@ def _made(step: Step, agency: Agency, host: str) -> _Mail | str:
 @lru_cache(maxsize=512)
 def _ready(
     step_id: int,
-    changed_at: datetime,
+    changed_at: object,
     sources: tuple[str, str, str],
     schema: str,
     slug: str,
@@ -259,3 +294,4 @@ def _mailto(address: str) -> str:
 
 
 _FEEDBACK_SENDER = "polza"
+_GONE = gettext_lazy("The variant that this mail was tried with is not there any more.")

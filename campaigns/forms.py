@@ -1,6 +1,7 @@
 """The forms of the portal."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
@@ -15,15 +16,18 @@ from django.utils import dates
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import launch, pace
-from campaigns.changes import MOST_STEPS, Wanted
-from campaigns.models import Campaign, ContactList, Duplicates, Step, StopOn, StopScope
+from campaigns import launch, pace, variants
+from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
+from campaigns.models import Campaign, ContactList, Duplicates, Metric, Step, StopOn, StopScope
 from campaigns.sequence import Condition, Otherwise
+from campaigns.variants import Text
 from providers.accounts.routing import Route
 
 SCHEDULE = ("weekdays", "window_from", "window_until", "timezone", "window_zone", "holidays")
 WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day", "gap_seconds", "gap_jitter_seconds")
 SEQUENCE = ("duplicates", "stop_on", "stop_scope", "goal_url")
+STEP = ("id", "delay", "unit", "condition", "otherwise", "subject", "html", "text")
+VARIANTS = ("weight", "compare_by", "auto_choice", "least_sends", "sure_at")
 TRACKING = ("track_opens", "track_clicks")
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 
@@ -77,7 +81,84 @@ class EraseForm(forms.Form):
     )
 
 
-class StepForm(forms.Form):
+class VariantFields(forms.Form):
+    """Further texts that are tried for a mail, B to F, and how one is chosen. A text without any words is none.
+
+    Each has fields of its own, so that a page without scripts has them all.
+    """
+
+    weight = forms.IntegerField(
+        label=gettext_lazy("Weight of text A"),
+        min_value=0,
+        max_value=variants.MOST_WEIGHT,
+        initial=1,
+        required=False,
+        help_text=gettext_lazy("Beside those of its variants; of 0, nobody new gets it."),
+    )
+    compare_by = forms.ChoiceField(label=gettext_lazy("Compare by"), choices=Metric.choices, required=False)
+    auto_choice = forms.BooleanField(
+        label=gettext_lazy("Choose the best automatically"),
+        required=False,
+        help_text=gettext_lazy("Once it is known, new contacts get it. You can take that back."),
+    )
+    least_sends = forms.IntegerField(
+        label=gettext_lazy("Mails of each before that"), min_value=30, max_value=1_000_000, initial=100, required=False
+    )
+    sure_at = forms.IntegerField(
+        label=gettext_lazy("Certainty, %"), min_value=80, max_value=99, initial=95, required=False
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for letter in variants.FURTHER:
+            self.fields[f"subject_{letter}"] = forms.CharField(label=_("Subject"), max_length=250, required=False)
+            self.fields[f"html_{letter}"] = forms.CharField(
+                label="HTML", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 4})
+            )
+            self.fields[f"text_{letter}"] = forms.CharField(
+                label=_("Plain text"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 2})
+            )
+            self.fields[f"weight_{letter}"] = forms.IntegerField(
+                label=_("Weight"), min_value=0, max_value=variants.MOST_WEIGHT, initial=1, required=False
+            )
+
+    @property
+    def slots(self) -> list[dict[str, Any]]:
+        """The places for further texts; those in use are open."""
+        return [
+            {
+                "letter": letter,
+                "used": any(self[f"{name}_{letter}"].value() for name in ("subject", "html", "text")),
+                "errors": any(self[f"{name}_{letter}"].errors for name in ("subject", "html", "text", "weight")),
+                "fields": [self[f"{name}_{letter}"] for name in ("subject", "html", "text", "weight")],
+            }
+            for letter in variants.FURTHER
+        ]
+
+    @property
+    def has_variants(self) -> bool:
+        """Whether any of the places is in use."""
+        return any(slot["used"] or slot["errors"] for slot in self.slots)
+
+    def wanted_variants(self, known: Collection[str]) -> dict[str, Any]:
+        """Of a step as it is to be, what concerns its variants; it has those of the letters `known` so far."""
+        given = self.cleaned_data
+        texts = [
+            WantedVariant(
+                letter if letter in known else "",
+                given[f"subject_{letter}"],
+                given[f"html_{letter}"],
+                given[f"text_{letter}"],
+                1 if given[f"weight_{letter}"] is None else given[f"weight_{letter}"],
+            )
+            for letter in variants.FURTHER
+            if any(given[f"{name}_{letter}"].strip() for name in ("subject", "html", "text"))
+        ]
+        settings = {name: given[name] for name in VARIANTS if given[name] not in ("", None)}
+        return {**settings, "variants": tuple(texts)}
+
+
+class StepForm(VariantFields):
     """One step of a sequence. The first has no use for its delay and its condition, and leaves them out."""
 
     id = forms.IntegerField(required=False, widget=forms.HiddenInput)
@@ -108,10 +189,14 @@ class StepForm(forms.Form):
         help_text=gettext_lazy("Empty: made from the HTML."),
     )
 
+    def has_changed(self) -> bool:
+        """Whether anybody has written in it: how variants are chosen is nothing without a text."""
+        return any(name not in VARIANTS and not name.startswith("weight_") for name in self.changed_data)
+
     def wanted(self) -> Wanted:
         """The step as it is to be."""
-        given = self.cleaned_data.items()
-        return Wanted(**{name: value for name, value in given if name != "DELETE" and value not in ("", None)})
+        given = {name: self.cleaned_data[name] for name in STEP if self.cleaned_data[name] not in ("", None)}
+        return Wanted(**given, **self.wanted_variants(self.initial.get("letters", ())))
 
 
 class _Steps(forms.BaseFormSet):  # type: ignore[type-arg]
@@ -121,6 +206,15 @@ class _Steps(forms.BaseFormSet):  # type: ignore[type-arg]
     def wanted(self) -> list[Wanted]:
         """The steps that are to be, in their order; those of forms nobody has touched are not."""
         return [form.wanted() for form in self.forms if not form.cleaned_data.get("DELETE") and form.cleaned_data != {}]
+
+
+def initial(one: Wanted) -> dict[str, Any]:
+    """What the form of a step is filled with; `letters` are those of its variants."""
+    found = asdict(one)
+    further = found.pop("variants") or ()
+    for text in further:
+        found |= {f"{name}_{text['letter']}": text[name] for name in ("subject", "html", "text", "weight")}
+    return {**found, "letters": [text["letter"] for text in further]}
 
 
 def steps(data: Any = None, *, initial: Sequence[dict[str, Any]] = (), more: int = 0) -> Any:
@@ -211,7 +305,8 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]
         self.instance.shares = self._shares(cleaned) if cleaned.get("distribution") == "shares" else {}
         if cleaned.get("list") and not {"subject", "html", "text"} & self.errors.keys():
             draft = Campaign(list=cleaned["list"])
-            for problem in launch.check_texts(draft, [self._step(cleaned)]):
+            step = self._step(cleaned)
+            for problem in launch.check_texts(draft, [Text(1, "", step.subject, step.html, step.text)]):
                 self.add_error(None, problem)
         return cleaned
 

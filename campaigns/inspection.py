@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from campaigns import draft, launch, preview, rendering
 from campaigns.models import Campaign, Contact, Step
 from campaigns.planning import PlanRefusedError
+from campaigns.variants import Text
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import MessageRefused
 from providers.accounts.models import TrafficClass
@@ -50,26 +51,35 @@ class Severity(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to be said: `where` is the position of its step, None for the campaign as a whole."""
+    """One thing to be said: `where` is the position of its step, None for the campaign as a whole; `variant` is the
+    letter of its text, where the step has more than one."""
 
     code: str
     severity: Severity
     where: int | None
     text: str
+    variant: str = ""
 
 
 def inspect(campaign: Campaign, *, now: datetime) -> list[Finding]:
     """All that is to be said of a draft as it is now, the worst first."""
-    steps = list(campaign.steps.filter(position__isnull=False))
-    refused = [Finding("texts", Severity.REFUSED, None, text) for text in launch.check_texts(campaign, steps)]
-    found = [*refused] if refused else [one for step in steps for one in _of_step(campaign, step)]
+    steps = list(campaign.steps.filter(position__isnull=False).prefetch_related("variants"))
+    texts = [(step, text) for step in steps for text in step.texts]
+    problems = launch.check_texts(campaign, [text for _step, text in texts])
+    refused = [Finding("texts", Severity.REFUSED, None, problem) for problem in problems]
+    found = [*refused] if refused else [one for step, text in texts for one in _of_text(campaign, step, text)]
     found += _shared_senders(campaign, now)
     order = list(Severity)
-    return sorted(found, key=lambda one: (order.index(one.severity), one.where or 0))
+    return sorted(found, key=lambda one: (order.index(one.severity), one.where or 0, one.variant))
 
 
-def _of_step(campaign: Campaign, step: Step) -> Iterator[Finding]:
-    texts = rendering.parse(step.subject, step.html, step.text)
+def _of_text(campaign: Campaign, step: Step, text: Text) -> Iterator[Finding]:
+    for code, severity, told in _told_of(campaign, step, text):
+        yield Finding(code, severity, text.place, told, text.letter)
+
+
+def _told_of(campaign: Campaign, step: Step, text: Text) -> Iterator[tuple[str, Severity, str]]:
+    texts = rendering.parse(text.subject, text.html, text.text)
     groups = _groups(campaign, sorted(rendering.variables(texts) - _OURS.keys()))
     missing: dict[str, int] = {}
     sample: Contact | None = None
@@ -88,32 +98,32 @@ def _of_step(campaign: Campaign, step: Step) -> Iterator[Finding]:
         )
         example = f"{{{{ {name} | default: '…' }}}}"
         told = f"{words % {'count': count, 'total': total, 'name': name}} {example}"
-        yield Finding("missing_value", Severity.WARNING, step.position, told)
+        yield "missing_value", Severity.WARNING, told
     if sample is None:
         return
     try:
-        made = preview.of(step, sample)
+        made = preview.of(step, sample, text.letter)
     except (rendering.NotRenderedError, MessageRefused) as error:
-        yield Finding("not_rendered", Severity.WARNING, step.position, f"{sample.email}: {error}")
+        yield "not_rendered", Severity.WARNING, f"{sample.email}: {error}"
         return
-    for code, text in _of_mail(step, campaign.traffic_class, made):
-        yield Finding(code, Severity.WARNING, step.position, text)
+    for code, words in _of_mail(text, campaign.traffic_class, made):
+        yield code, Severity.WARNING, words
     if campaign.traffic_class != TrafficClass.HIGH_PRIORITY and not any(
         rendering.always_shows(source, rendering.UNSUBSCRIBE, html=html)
-        for source, html in ((step.html, True), (step.text, False))
+        for source, html in ((text.html, True), (text.text, False))
     ):
         words = _("There is no link to unsubscribe, so a line with one is added at the end of each mail.")
-        yield Finding("unsubscribe_added", Severity.NOTE, step.position, words)
+        yield "unsubscribe_added", Severity.NOTE, words
 
 
-def _of_mail(step: Step, traffic_class: str, made: Envelope) -> Iterator[tuple[str, str]]:
+def _of_mail(source: Text, traffic_class: str, made: Envelope) -> Iterator[tuple[str, str]]:
     html = made.html or ""
     size = len(html.encode())
     if size > CLIPPED_BYTES:
         words = _("The HTML has %(size)d kB: Gmail shows the first 102 kB and hides the rest, the way out with it.")
         yield "clipped", words % {"size": size // 1024}
-    text = " ".join(_tag.sub(" ", step.html or step.text).split())
-    if html and _image.search(step.html) and len(text) < LEAST_TEXT:
+    text = " ".join(_tag.sub(" ", source.html or source.text).split())
+    if html and _image.search(source.html) and len(text) < LEAST_TEXT:
         yield (
             "image_only",
             _("The mail is pictures with hardly any text: filters take it for spam, and many readers see nothing."),
@@ -123,12 +133,12 @@ def _of_mail(step: Step, traffic_class: str, made: Envelope) -> Iterator[tuple[s
             "no_postal_address",
             _("There is no postal address of the sender, which the law of many countries asks for in advertising."),
         )
-    yield from _links(step)
+    yield from _links(source)
     yield from _spam(made, text)
 
 
-def _links(step: Step) -> Iterator[tuple[str, str]]:
-    aside, pieces = rendering.set_liquid_aside(step.html)
+def _links(source: Text) -> Iterator[tuple[str, str]]:
+    aside, pieces = rendering.set_liquid_aside(source.html)
     hrefs = [rendering.put_liquid_back(found[1].strip("\"'").strip(), pieces) for found in _href.finditer(aside)]
     if len(hrefs) > MOST_LINKS:
         yield "many_links", _("The mail has %(count)d links; filters like few.") % {"count": len(hrefs)}

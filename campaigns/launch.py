@@ -9,8 +9,9 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from campaigns import draft, erased, erasure, feasibility, forecast, lifecycle, rendering
-from campaigns.models import Campaign, Step
+from campaigns.models import Campaign
 from campaigns.planning import PlanRefusedError, Share
+from campaigns.variants import Text
 from tenants import context, visits
 
 
@@ -41,8 +42,9 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         )
         if not started:
             raise LaunchRefusedError([_("Only a draft can be launched; this campaign is not one (any more).")])
-        steps = list(campaign.steps.filter(position__isnull=False))
-        if problems := [*check_texts(campaign, steps), *_check_means(campaign, now=now)]:
+        steps = list(campaign.steps.filter(position__isnull=False).prefetch_related("variants"))
+        texts = [text for step in steps for text in step.texts]
+        if problems := [*check_texts(campaign, texts), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
         total = _enroll(campaign, now)
         if not total:
@@ -82,25 +84,25 @@ def join(campaign: Campaign, *, now: datetime) -> Launched:
     return Launched(total, shares)
 
 
-def check_texts(campaign: Campaign, steps: Sequence[Step]) -> list[str]:
-    """What is wrong with the campaign's texts, one line each: parse errors, unknown variables, a failing sample."""
-    if not steps:
+def check_texts(campaign: Campaign, texts: Sequence[Text]) -> list[str]:
+    """What is wrong with these texts of a campaign, one line each: parse errors, unknown variables, a bad sample."""
+    if not texts:
         return [_("The campaign has no text: write its first mail.")]
     known = {*rendering.FIELDS, *rendering.OF_SENDER, rendering.UNSUBSCRIBE, *_attributes(campaign)}
     problems = []
-    for step in steps:
+    for one in texts:
         try:
-            texts = rendering.parse(step.subject, step.html, step.text)
-            if unknown := sorted(rendering.variables(texts) - known):
+            parsed = rendering.parse(one.subject, one.html, one.text)
+            if unknown := sorted(rendering.variables(parsed) - known):
                 problems.append(
-                    _("Step %(step)d names %(unknown)s, which no contact of the list has. Known: %(known)s.")
-                    % {"step": step.position, "unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
+                    _("Step %(step)s names %(unknown)s, which no contact of the list has. Known: %(known)s.")
+                    % {"step": one.name, "unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
                 )
                 continue
-            follows = step.position != 1 and not step.subject
-            rendering.render(texts, dict.fromkeys(known, "x"), "x" if follows else "")
+            follows = one.place != 1 and not one.subject
+            rendering.render(parsed, dict.fromkeys(known, "x"), "x" if follows else "")
         except rendering.NotRenderedError as error:
-            problems.append(_("Step %(step)d: %(why)s") % {"step": step.position, "why": error})
+            problems.append(_("Step %(step)s: %(why)s") % {"step": one.name, "why": error})
     return problems
 
 

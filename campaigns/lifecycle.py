@@ -91,6 +91,8 @@ class Claimed:
     claim: UUID = field(default_factory=lambda: UUID(int=0))
     # How many of the claim its last attempt had in one request.
     together: int = 1
+    # The letter of its text, empty while that is not chosen or where there is one.
+    variant: str = ""
 
 
 def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime, after: int = 0) -> int:
@@ -200,6 +202,7 @@ def begin(
                 "ids": [message.id for message in messages],
                 "claims": [message.claim for message in messages],
                 "fingerprints": list(fingerprints or [""] * len(messages)),
+                "variants": [message.variant for message in messages],
             },
         )
         return {row[0] for row in cursor.fetchall()}
@@ -648,7 +651,9 @@ FROM unnest(%s::bigint[], %s::bigint[]) AS n (id, sender_id)
 WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE
 """
 _MAY_GO = f"""
-FROM {{message}} unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(fingerprints)s::text[]) AS n (id, claim, fingerprint),
+FROM {{message}} unnest(
+         %(ids)s::bigint[], %(claims)s::uuid[], %(fingerprints)s::text[], %(variants)s::text[]
+     ) AS n (id, claim, fingerprint, variant),
      campaigns_campaign c, campaigns_contact p, campaigns_enrollment e,
      (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
@@ -656,17 +661,19 @@ WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
 """
 _BEGIN = f"""
-UPDATE campaigns_message m SET attempted_at = %(now)s, together = 1, fingerprint = n.fingerprint
+UPDATE campaigns_message m
+SET attempted_at = %(now)s, together = 1, fingerprint = n.fingerprint, variant = n.variant
 {_MAY_GO.format(message="")}
 RETURNING m.id
 """  # noqa: S608 - of constants
 # How many they were says later whether all of the request can still be found.
 _BEGIN_TOGETHER = f"""
 WITH going AS MATERIALIZED (
-    SELECT m.id, n.fingerprint {_MAY_GO.format(message="campaigns_message m,")} FOR UPDATE OF m
+    SELECT m.id, n.fingerprint, n.variant {_MAY_GO.format(message="campaigns_message m,")} FOR UPDATE OF m
 )
 UPDATE campaigns_message m
-SET attempted_at = %(now)s, together = (SELECT count(*) FROM going), fingerprint = going.fingerprint
+SET attempted_at = %(now)s, together = (SELECT count(*) FROM going), fingerprint = going.fingerprint,
+    variant = going.variant
 FROM going WHERE m.id = going.id
 RETURNING m.id
 """  # noqa: S608 - of constants

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from campaigns import gaps, pace, precedence
 from campaigns.reasons import PauseReason, Reason
 from campaigns.sequence import Condition, Otherwise
+from campaigns.variants import FURTHER, MOST_WEIGHT, OWN, Text
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.accounts.secrets import SecretsField
@@ -39,6 +40,14 @@ class StopScope(models.TextChoices):
     CAMPAIGN = "campaign", _("This campaign for the contact")
     AGENCY = "agency", _("All campaigns for the contact")
     COMPANY = "company", _("All campaigns for everyone at the same company's domain, free mail services aside")
+
+
+class Metric(models.TextChoices):
+    """By what the texts that are tried for a step are compared. Programs open mails too: opens are the least sure."""
+
+    REPLIES = "replied", _("Replies")
+    CLICKS = "clicked", _("Links followed by people")
+    OPENS = "opened", _("Mails opened by people")
 
 
 class Duplicates(models.TextChoices):
@@ -600,6 +609,27 @@ class Step(AgencyRow):
     html = models.TextField(_("HTML"), blank=True)
     text = models.TextField(_("plain text"), blank=True, help_text=_("Empty: made from the HTML."))
     changed_at = models.DateTimeField(_("changed"), auto_now=True)
+    weight = models.PositiveSmallIntegerField(
+        _("weight of the step's own text"),
+        default=1,
+        db_default=1,
+        help_text=_("Beside those of its variants; of 0, nobody new gets it."),
+    )
+    compare_by = models.CharField(
+        _("variants are compared by"),
+        max_length=10,
+        choices=Metric.choices,
+        default=Metric.REPLIES,
+        db_default=Metric.REPLIES,
+    )
+    auto_choice = models.BooleanField(_("choose the best variant automatically"), default=False, db_default=False)
+    least_sends = models.PositiveIntegerField(
+        _("mails of each variant before one is chosen"), default=100, db_default=100
+    )
+    sure_at = models.PositiveSmallIntegerField(_("certainty, %"), default=95, db_default=95)
+    compared_since = models.DateTimeField(_("compared since"), null=True, editable=False)
+    chosen = models.CharField(_("chosen variant"), max_length=1, blank=True, default="", db_default="", editable=False)
+    chosen_at = models.DateTimeField(_("chosen at"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("step")
@@ -610,10 +640,89 @@ class Step(AgencyRow):
             models.CheckConstraint(condition=~Q(html="") | ~Q(text=""), name="step_has_a_body"),
             models.CheckConstraint(condition=~Q(position=1) | ~Q(subject=""), name="first_step_has_a_subject"),
             models.CheckConstraint(condition=Q(delay__gte=1), name="step_has_a_delay"),
+            models.CheckConstraint(condition=Q(weight__lte=MOST_WEIGHT), name="step_weight_is_in_bounds"),
+            models.CheckConstraint(
+                condition=Q(chosen="", chosen_at=None) | ~Q(chosen="") & Q(chosen_at__isnull=False),
+                name="chosen_variant_has_its_time",
+            ),
+            models.CheckConstraint(condition=Q(sure_at__range=(80, 99)), name="certainty_is_80_to_99_percent"),
+            models.CheckConstraint(condition=Q(least_sends__gte=30), name="variants_have_30_mails_before_a_choice"),
         ]
 
     def __str__(self) -> str:
         return self.subject
+
+    @property
+    def texts(self) -> list[Text]:
+        """All texts that are tried for it, its own first."""
+        others = list(self.variants.all())
+        own = OWN if others else ""
+        return [
+            Text(self.position, own, self.subject, self.html, self.text, self.weight, self.changed_at),
+            *(
+                Text(self.position, one.letter, one.subject, one.html, one.text, one.weight, one.changed_at)
+                for one in others
+            ),
+        ]
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """By letter, what new contacts get: the chosen text, or those that are tried; empty where it has but one."""
+        texts = self.texts
+        if len(texts) < 2:
+            return {}
+        if self.chosen:
+            return {self.chosen: 1}
+        return {one.letter: one.weight for one in texts if one.weight} or {OWN: 1}
+
+
+class Variant(AgencyRow):
+    """A further text that is tried for a step, whose own is A: a step has six at most.
+
+    Of a campaign that was launched none is taken away, for mails name it: its weight becomes 0. As with a follow-up,
+    no subject is that of the thread.
+    """
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="variants", verbose_name=_("step"))
+    letter = models.CharField(_("letter"), max_length=1)
+    weight = models.PositiveSmallIntegerField(_("weight"), default=1, db_default=1)
+    subject = models.CharField(_("subject"), max_length=250, blank=True)
+    html = models.TextField(_("HTML"), blank=True)
+    text = models.TextField(_("plain text"), blank=True)
+    changed_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("variant")
+        verbose_name_plural = _("variants")
+        ordering = ["letter"]
+        constraints = [
+            models.UniqueConstraint(fields=["step", "letter"], name="one_variant_per_step_and_letter"),
+            models.CheckConstraint(condition=Q(letter__in=list(FURTHER)), name="a_step_has_six_variants_at_most"),
+            models.CheckConstraint(condition=~Q(html="") | ~Q(text=""), name="variant_has_a_body"),
+            models.CheckConstraint(condition=Q(weight__lte=MOST_WEIGHT), name="variant_weight_is_in_bounds"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.letter}: {self.subject}"
+
+
+class VariantChoice(AgencyRow):
+    """What was decided about the variants of a step, by whom and on what evidence. `letter` is empty where a choice was
+    taken back. `evidence` is what `results` told of the step then."""
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="choices", verbose_name=_("step"))
+    letter = models.CharField(_("chosen variant"), max_length=1, blank=True)
+    by = models.CharField(_("by"), max_length=254, blank=True, help_text=_("Empty: the machine."))
+    at = models.DateTimeField(_("when"))
+    evidence = models.JSONField(_("evidence"), default=dict)
+
+    class Meta:
+        verbose_name = _("choice of a variant")
+        verbose_name_plural = _("choices of variants")
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.step_id}: {self.letter}"
 
 
 class Link(AgencyRow):
@@ -774,6 +883,8 @@ class Message(AgencyRow):
     fingerprint = models.CharField(max_length=32, blank=True, default="", db_default="")
     ask_at = models.DateTimeField(null=True)
     sendings = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # Set when it is first tried, and never again; empty for a step that had one text then.
+    variant = models.CharField(_("variant"), max_length=1, blank=True, default="", db_default="")
 
     sent_at = models.DateTimeField(_("sent"), null=True)
     provider_id = models.CharField(_("provider's id"), max_length=255, blank=True, db_default="")

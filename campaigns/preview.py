@@ -6,10 +6,10 @@ Its way out, pixel and links name no mail, so that whoever looks at it opts nobo
 import re
 from uuid import UUID
 
-from campaigns import rendering
+from campaigns import rendering, variants
 from campaigns.envelopes import TRACKING_PATH, Envelopes, message_id
 from campaigns.lifecycle import Claimed
-from campaigns.models import Contact, Enrollment, Step
+from campaigns.models import Contact, Enrollment, Message, Step
 from campaigns.threads import Sent
 from providers.accounts.envelope import Envelope
 from providers.senders.models import Sender
@@ -20,10 +20,10 @@ _NO_SENDER = "sender@example.com"
 _pixel = re.compile(rf'<img src="[^"]*/{TRACKING_PATH}[\w-]{{40}}\.gif"[^>]*>')
 
 
-def of(step: Step, contact: Contact) -> Envelope:
+def of(step: Step, contact: Contact, variant: str = "") -> Envelope:
     """The envelope of this step's mail to this contact, from the sender who writes to them or else the first one.
 
-    Raises NotRenderedError and MessageRefused.
+    Without a `variant` it is the one that they have got or will get. Raises NotRenderedError and MessageRefused.
     """
     enrolled = Enrollment.objects.filter(campaign=step.campaign_id, contact=contact, sender__isnull=False).first()
     sender = (enrolled and enrolled.sender) or Sender.objects.filter(active=True).order_by("pk").first()
@@ -44,9 +44,10 @@ def of(step: Step, contact: Contact) -> Envelope:
         sender_id=sender.pk if sender else 0,
         sender_address=address,
         sender_name=name,
+        variant=variant or got(step, contact),
     )
     made = Envelopes(context.current_agency())
-    made.prepare([message], {message.id: _before(step, address)})
+    made.prepare([message], {message.id: _before(step, contact, address)})
     return made.of(message)
 
 
@@ -55,7 +56,17 @@ def framed(mail: Envelope) -> str:
     return _pixel.sub("", mail.html or "")
 
 
-def _before(step: Step, address: str) -> list[Sent]:
+def got(step: Step, contact: Contact) -> str:
+    """The variant of the step that the contact has got, or else will get; empty where there is one text."""
+    tried = (
+        Message.objects.filter(step=step, contact=contact).exclude(attempted_at=None, attempts=0, variant="").first()
+    )
+    return tried.variant if tried else variants.assigned(step.weights, step.pk, contact.email)
+
+
+def _before(step: Step, contact: Contact, address: str) -> list[Sent]:
     """The mails before it, as if each had gone."""
     earlier = Step.objects.filter(campaign=step.campaign_id, position__lt=step.position).order_by("position")
-    return [Sent(message_id(NOBODY, address), one.pk, one.subject) for one in earlier]
+    return [
+        Sent(message_id(NOBODY, address), one.pk, "", got(one, contact)) for one in earlier.prefetch_related("variants")
+    ]

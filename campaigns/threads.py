@@ -9,19 +9,21 @@ _REPLY = re.compile(r"\s*re\s*:", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A mail that went out: its Message-ID, its step, and that one's subject as it is written there."""
+    """A mail that went out: its Message-ID, its step and variant, and their subject as it is written there."""
 
     message_id: str
     step_id: int
     subject: str
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The step that gave it its subject, and the Message-IDs of the thread so far, the first one first."""
+    """The step that gave it its subject, with its variant, and the Message-IDs so far, the first one first."""
 
     step_id: int
     references: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -35,13 +37,13 @@ class Thread:
         return subject if not self.references or _REPLY.match(subject) else f"Re: {subject}"
 
 
-def thread(before: Iterable[Sent], step_id: int, subject: str) -> Thread:
+def thread(before: Iterable[Sent], step_id: int, subject: str, variant: str = "") -> Thread:
     """The thread of a mail of this step after those `before`, in the order in which they went: an empty subject, or the
     one that the thread has, goes on with it, and another begins one."""
-    found, current = Thread(step_id), None
-    for mail in (*before, Sent("", step_id, subject)):
+    found, current = Thread(step_id, variant=variant), None
+    for mail in (*before, Sent("", step_id, subject, variant)):
         if current is None or mail.subject not in ("", current):
-            found, current = Thread(mail.step_id), mail.subject
+            found, current = Thread(mail.step_id, variant=mail.variant), mail.subject
         if mail.message_id:
-            found = Thread(found.step_id, (*found.references, mail.message_id))
+            found = Thread(found.step_id, (*found.references, mail.message_id), found.variant)
     return found

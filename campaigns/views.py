@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,7 @@ from campaigns import (
     rendering,
     summaries,
 )
-from campaigns.forms import CampaignForm, EraseForm, UploadForm, steps
+from campaigns.forms import CampaignForm, EraseForm, UploadForm, VariantFields, initial, steps
 from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, Verdict
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
@@ -74,17 +74,18 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
         lists=access.lists_for(request.user),
         accounts=routes.plannable(context.current_agency(), now=timezone.now()),
     )
+    first = VariantFields(request.POST or None, prefix="first")
     follow_ups = steps(request.POST if "steps-TOTAL_FORMS" in request.POST else None, more=_more(request))
-    if form.is_valid() and (not follow_ups.is_bound or follow_ups.is_valid()):
+    if form.is_valid() and first.is_valid() and (not follow_ups.is_bound or follow_ups.is_valid()):
         try:
-            campaign = _draft(form, follow_ups)
+            campaign = _draft(form, first, follow_ups)
         except changes.ChangeRefusedError as refused:
             for problem in refused.problems:
                 form.add_error(None, problem)
         else:
             messages.success(request, _("“%(name)s” is saved as a draft.") % {"name": campaign.name})
             return redirect("campaigns:detail", campaign.pk)
-    return render(request, "campaigns/campaign_form.html", {"form": form, "follow_ups": follow_ups})
+    return render(request, "campaigns/campaign_form.html", {"form": form, "first": first, "follow_ups": follow_ups})
 
 
 @login_required
@@ -94,7 +95,7 @@ def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
     now = timezone.now()
     sequence = steps(
-        request.POST or None, more=_more(request), initial=[asdict(one) for one in changes.steps_of(campaign)]
+        request.POST or None, more=_more(request), initial=[initial(one) for one in changes.steps_of(campaign)]
     )
     found: dict[str, Any] = {"campaign": summaries.of(campaign), "steps": sequence}
     if sequence.is_bound and sequence.is_valid():
@@ -158,12 +159,13 @@ def campaign_inspection(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_preview(request: HttpRequest, id: int) -> HttpResponse:
     """A step's mail as a contact would get it."""
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
-    step, contact = _previewed(request, campaign)
-    found: dict[str, Any] = {"campaign": campaign, "steps": campaign.steps.filter(position__isnull=False), "step": step}
+    step, contact, variant = _previewed(request, campaign)
+    found: dict[str, Any] = {"variant": variant, "variants": step.texts[1:] and step.texts if step else []}
+    found |= {"campaign": campaign, "steps": campaign.steps.filter(position__isnull=False), "step": step}
     found |= {"contact": contact, "narrow": request.GET.get("width") == "narrow", "asked": request.GET.get("contact")}
     if step and contact:
         try:
-            found["mail"] = preview.of(step, contact)
+            found["mail"] = preview.of(step, contact, variant)
         except (rendering.NotRenderedError, MessageRefused) as error:
             found["problem"] = str(error)
     return render(request, "campaigns/preview.html", found)
@@ -174,11 +176,11 @@ def campaign_preview(request: HttpRequest, id: int) -> HttpResponse:
 @xframe_options_sameorigin
 def campaign_preview_html(request: HttpRequest, id: int) -> HttpResponse:
     """The HTML of a preview for its frame: it runs nothing and leads nowhere."""
-    step, contact = _previewed(request, get_object_or_404(access.campaigns_for(request.user), pk=id))
+    step, contact, variant = _previewed(request, get_object_or_404(access.campaigns_for(request.user), pk=id))
     if not step or not contact:
         raise Http404
     try:
-        mail = preview.of(step, contact)
+        mail = preview.of(step, contact, variant)
     except (rendering.NotRenderedError, MessageRefused):
         raise Http404 from None
     response = HttpResponse(preview.framed(mail))
@@ -301,13 +303,16 @@ def import_rejected(request: HttpRequest, id: int) -> HttpResponseBase:
     )
 
 
-def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, Contact | None]:
-    """The step and the contact that the address names, or the first of each."""
-    steps = campaign.steps.filter(position__isnull=False).select_related("campaign")
+def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, Contact | None, str]:
+    """The step and the contact that the address names, or the first of each; and the variant, or none."""
+    steps = campaign.steps.filter(position__isnull=False).select_related("campaign").prefetch_related("variants")
     position, address = request.GET.get("step", ""), request.GET.get("contact", "").strip()
     step = (steps.filter(position=int(position)) if re.fullmatch(r"[0-9]{1,4}", position) else steps).first()
     people = access.contacts_of(request.user, campaign).order_by("pk")
-    return step, (people.filter(email__iexact=address) if address else people).first()
+    variant = request.GET.get("variant", "")
+    known = {text.letter for text in step.texts} if step else set()
+    contact = (people.filter(email__iexact=address) if address else people).first()
+    return step, contact, variant if variant in known else ""
 
 
 def import_summary(found: Intake) -> dict[str, Any]:
@@ -399,12 +404,15 @@ def _more(request: HttpRequest) -> int:
     return min(changes.MOST_STEPS, int(wanted)) if wanted.isascii() and wanted.isdigit() else 0
 
 
-def _draft(form: CampaignForm, follow_ups: Any) -> Campaign:
+def _draft(form: CampaignForm, first: VariantFields, follow_ups: Any) -> Campaign:
     """The draft with all its steps, or nothing."""
     with transaction.atomic():
         campaign = form.save()
-        if follow_ups.is_bound and follow_ups.wanted:
-            changes.change(campaign, [*changes.steps_of(campaign), *follow_ups.wanted], now=timezone.now())
+        further = follow_ups.wanted if follow_ups.is_bound else []
+        tried = first.wanted_variants(())
+        if further or tried["variants"]:
+            (one,) = changes.steps_of(campaign)
+            changes.change(campaign, [replace(one, **tried), *further], now=timezone.now())
     return campaign
 
 

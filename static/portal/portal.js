@@ -84,6 +84,39 @@ document.addEventListener("htmx:sendError", () => setTouch(true));
 document.addEventListener("htmx:responseError", () => setTouch(true));
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) setTouch(false); });
 
+// Places for further texts of a mail: those without words are hidden until one is asked for.
+function words(place) {
+  return [...place.querySelectorAll("input:not([type=number]), textarea")];
+}
+
+function foldVariants(part) {
+  const places = [...part.querySelectorAll("[data-variant]")];
+  for (const place of places) {
+    place.hidden = !("used" in place.dataset) && words(place).every((field) => !field.value.trim());
+    place.querySelector("[data-clear-variant]").hidden = false;
+  }
+  part.querySelector("[data-add-variant]").hidden = places.every((place) => !place.hidden);
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-add-variant], [data-clear-variant]");
+  if (!target) return;
+  const part = target.closest("[data-variants]");
+  if ("addVariant" in target.dataset) {
+    const place = part.querySelector("[data-variant][hidden]");
+    place.dataset.used = "";
+    foldVariants(part);
+    words(place)[0].focus();
+  } else {
+    const place = target.closest("[data-variant]");
+    for (const field of words(place)) field.value = "";
+    delete place.dataset.used;
+    foldVariants(part);
+  }
+});
+
+for (const part of document.querySelectorAll("[data-variants]")) foldVariants(part);
+
 // Rows of a form that are added and taken out. A row that was taken out is still sent, with the mark that it is.
 const rows = document.querySelector("[data-rows]");
 
@@ -106,6 +139,7 @@ if (rows) {
     row.querySelector("[data-remove-row]").hidden = false;
     total.value = String(Number(total.value) + 1);
     rows.append(row);
+    foldVariants(row.querySelector("[data-variants]"));
     renumber();
     row.querySelector("input:not([type=hidden])").focus();
   });

@@ -31,6 +31,8 @@ from campaigns.models import (
     Step,
     Subscription,
     Suppression,
+    Variant,
+    VariantChoice,
 )
 from providers.accounts.models import Account, Allotment, Health, LedgerRow
 from providers.senders.models import DomainDay, Event, Home, Sender, SenderDay, SenderDomain, SenderHour
@@ -87,6 +89,8 @@ def plant(agency: Agency) -> dict[str, Model]:
             days=[{"day": "2026-11-24", "accounts": {MARK: 1}, "limit": "gap"}],
         )
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
+        make(Variant, step=step, letter="B", subject=f"{MARK} other", text=MARK)
+        make(VariantChoice, step=step, letter="B", by=f"dan@{MARK}.test", at=NOW, evidence={"because": MARK})
         make(Link, step=step, url=f"https://{MARK}.example/offer")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
         planted["campaigns.campaignoutcome"] = CampaignOutcome.objects.create(campaign=campaign, bounced=1)

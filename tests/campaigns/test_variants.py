@@ -1,0 +1,247 @@
+"""Up to six texts for a step: who gets which, that it stays so, and what a change does."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaigns import changes, inspection, launch, preview, variants
+from campaigns.changes import Wanted, WantedVariant
+from campaigns.envelopes import Envelopes
+from campaigns.lifecycle import Claimed
+from campaigns.models import Campaign, Contact, Message, Variant
+from campaigns.variants import assigned
+from providers.accounts.envelope import Envelope
+from providers.accounts.models import Account
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+from tests.campaigns.test_sequences import Days
+from tests.stage import NOON
+
+WEIGHTS = st.dictionaries(st.sampled_from("ABCDEF"), st.integers(1, 100), min_size=2)
+B = WantedVariant(subject="Good day {{ first_name }}", html="<p>{One|Two} of B {{ first_name }}</p>")
+
+
+@given(weights=WEIGHTS, step=st.integers(1, 10**9), address=st.text(min_size=1, max_size=30))
+@settings(max_examples=60)
+def test_only_who_had_what_was_taken_out_gets_another(weights: dict[str, int], step: int, address: str) -> None:
+    first = assigned(weights, step, address)
+    assert first in weights
+    assert assigned(dict(reversed(weights.items())), step, address) == first
+    for gone in weights.keys() - {first}:
+        assert assigned({letter: weights[letter] for letter in weights if letter != gone}, step, address) == first
+    heavier = {**weights, first: weights[first] + 1}
+    assert assigned(heavier, step, address) == first
+
+
+@given(weights=WEIGHTS)
+def test_shares_add_up(weights: dict[str, int]) -> None:
+    found = variants.shares(weights)
+    assert sum(found.values()) == 100
+    assert found.keys() == weights.keys()
+
+
+def test_shares_follow_the_weights_and_steps_are_drawn_apart() -> None:
+    people = [f"p{number}@people.example" for number in range(4_000)]
+    got = [assigned({"A": 3, "B": 1}, 7, one) for one in people]
+    assert 920 < got.count("B") < 1080
+    other = [assigned({"A": 1, "B": 1}, 8, one) for one in people]
+    together = sum(1 for one, two in zip(got, other, strict=True) if one == two == "B")
+    assert 430 < together < 570
+
+
+@pytest.fixture
+def draft(alpha: Agency) -> Campaign:
+    """A draft to 40 people with texts A and B, and a follow-up in the thread."""
+    stage.allot(alpha, stage.accounts()["smtp"])
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("p", 40), traffic_class="bulk")
+        (first,) = changes.steps_of(made)
+        changes.change(made, [replace(first, variants=(B,)), Wanted(text="And {{ first_name }}?", delay=1)], now=NOON)
+    return made
+
+
+def claimed(message: Message) -> Claimed:
+    who = message.contact
+    return Claimed(
+        id=message.pk,
+        key=message.key,
+        campaign_id=message.campaign_id,
+        step_id=message.step_id,
+        enrollment_id=message.enrollment_id,
+        traffic_class="bulk",
+        contact={"email": who.email, "first_name": who.first_name, "last_name": "", "company": ""},
+        account_id=message.account_id,
+        refused_by=[],
+        attempts=message.attempts,
+        sendings=message.sendings,
+        variant=message.variant,
+        sender_address="s@smtp0.alpha.example",
+    )
+
+
+def made_of(message: Message, agency: Agency) -> tuple[Claimed, Envelope]:
+    one, made = claimed(message), Envelopes(agency)
+    made.prepare([one])
+    return one, made.of(one)
+
+
+def test_a_preview_a_retry_and_the_mail_are_the_same(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        step = draft.steps.get(position=1)
+        seen: dict[str, int] = {}
+        for message in draft.messages.select_related("contact"):
+            one, mail = made_of(message, alpha)
+            assert preview.of(step, message.contact).subject == mail.subject
+            assert mail.subject.startswith("Good day" if one.variant == "B" else "Hello")
+            seen[one.variant] = seen.get(one.variant, 0) + 1
+        assert set(seen) == {"A", "B"}
+        # Once tried, it stays so, whatever is on now.
+        tried = message
+        Message.objects.filter(pk=tried.pk).update(variant=one.variant, attempts=1)
+        first, second = changes.steps_of(draft)
+        off = replace(first, weight=0) if one.variant == "A" else replace(first, variants=())
+        changes.change(draft, [off, second], now=NOON)
+        again, same = made_of(Message.objects.get(pk=tried.pk), alpha)
+        assert (again.variant, same) == (one.variant, mail)
+        assert preview.of(step, tried.contact).subject == mail.subject
+        others = {made_of(each, alpha)[0].variant for each in draft.messages.exclude(pk=tried.pk)}
+        assert others == {"B" if one.variant == "A" else "A"}
+
+
+def test_what_was_tried_before_there_were_variants_keeps_its_text(alpha: Agency) -> None:
+    stage.allot(alpha, stage.accounts()["smtp"])
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("q", 12), traffic_class="bulk")
+        launch.launch(made, now=NOON)
+        made.messages.update(attempts=1)
+        (first,) = changes.steps_of(made)
+        changes.change(made, [replace(first, variants=(B,))], now=NOON)
+        assert {made_of(one, alpha)[0].variant for one in made.messages.all()} == {""}
+        made.messages.update(attempts=0)
+        assert {made_of(one, alpha)[0].variant for one in made.messages.all()} == {"A", "B"}
+
+
+def test_mails_leave_with_their_variant_and_follow_ups_go_on_with_its_subject(alpha: Agency, account: Account) -> None:
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("r", 16), traffic_class="bulk")
+        (first,) = changes.steps_of(made)
+        later = Wanted(text="And?", delay=1, unit="days")
+        changes.change(made, [replace(first, variants=(B,)), later], now=NOON)
+        launch.launch(made, now=NOON)
+        days = Days(alpha, account)
+        days.live(NOON + timedelta(days=3))
+        got = dict(made.messages.filter(step__position=1).values_list("contact__email", "variant"))
+        assert set(got.values()) == {"A", "B"}
+        for who, (mail, follow_up) in days.envelopes.items():
+            assert mail.subject.startswith("Good day N" if got[who] == "B" else "Hello N")
+            assert follow_up.subject == f"Re: {mail.subject}"
+            assert follow_up.headers["In-Reply-To"] == mail.message_id
+        assert set(made.messages.filter(step__position=2).values_list("variant", flat=True)) == {""}
+        # Whoever answered to B goes on with B's thread, though B is off by now.
+        step = made.steps.get(position=2)
+        someone = Contact.objects.get(email=next(who for who, letter in got.items() if letter == "B"))
+        assert preview.of(step, someone).subject.startswith("Re: Good day N")
+
+
+def test_what_a_change_does_is_told_first(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        assert changes.foresee(draft, [replace(changes.steps_of(draft)[0], weight=3)], now=NOON) == []
+        launch.launch(draft, now=NOON)
+        draft.messages.filter(pk__in=list(draft.messages.values_list("pk", flat=True)[:10])).update(variant="A")
+        first, second = changes.steps_of(draft)
+        (effect,) = changes.foresee(draft, [replace(first, weight=3), second], now=NOON)
+        assert (effect.count, effect.to, effect.shares) == (30, 1, {"A": 75, "B": 25})
+        assert "30 contacts have not had step 1" in effect.text
+        assert "A 75 %, B 25 %" in effect.text
+        assert changes.foresee(draft, [first, second], now=NOON) == []
+
+
+def test_a_launched_variant_is_switched_off_and_never_lost(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        first, second = changes.steps_of(draft)
+        changes.change(draft, [replace(first, variants=()), second], now=NOON)
+        (kept,) = changes.steps_of(draft)[0].variants or ()
+        assert (kept.letter, kept.weight, kept.html) == ("B", 0, B.html)
+        assert changes.steps_of(draft)[0] == changes.steps_of(draft)[0]
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Variant.objects.all().delete()
+        changes.change(draft, [replace(first, variants=(kept, B)), second], now=NOON)
+        assert [one.letter for one in changes.steps_of(draft)[0].variants or ()] == ["B", "C"]
+
+
+def test_who_leaves_variants_out_leaves_them_as_they_are(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        first, second = changes.steps_of(draft)
+        old = Wanted(first.id, "New", first.html, first.text)
+        changes.change(draft, [old, second], now=NOON)
+        assert changes.steps_of(draft)[0].variants == first.variants
+
+
+def test_only_what_is_side_by_side_and_the_same_is_compared(alpha: Agency, draft: Campaign) -> None:
+    def since() -> object:
+        return draft.steps.get(position=1).compared_since
+
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        first, second = changes.steps_of(draft)
+        changes.change(draft, [replace(first, delay=9), second], now=NOON)
+        assert since() is None
+        b = (first.variants or ())[0]
+        three = replace(first, variants=(b, WantedVariant(subject="C", text="C")))
+        for number, wanted in enumerate([three, replace(first, variants=(replace(b, html="<p>Other</p>"),))]):
+            now = NOON + timedelta(hours=number)
+            changes.change(draft, [wanted, second], now=now)
+            assert since() == now
+        changes.change(draft, [replace(first, variants=()), second], now=NOON + timedelta(days=1))
+        assert since() == now
+
+
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [
+        ([WantedVariant(subject="x")], "write the variant"),
+        ([WantedVariant(html="x")], "needs a subject"),
+        ([WantedVariant(subject="x", html="{{ nobody }}")], "Step 1B names nobody"),
+        ([WantedVariant(subject="x", html="{% if %}")], "Step 1B: "),
+        ([WantedVariant(subject="x", html="x", weight=101)], "weight is 0 to 100"),
+        ([WantedVariant(subject="x", html="x")] * 6, "more than 6 variants"),
+        ([WantedVariant(subject="a\nb", html="x")], "one line"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(
+    alpha: Agency, draft: Campaign, further: list[WantedVariant], said: str
+) -> None:
+    with context.entered(alpha):
+        first, second = changes.steps_of(draft)
+        with pytest.raises(changes.ChangeRefusedError, match=said):
+            changes.change(draft, [replace(first, variants=tuple(further)), second], now=NOON)
+        assert changes.steps_of(draft) == [first, second]
+        with pytest.raises(changes.ChangeRefusedError, match="leave at least one"):
+            changes.change(draft, [replace(first, weight=0, variants=(replace(B, weight=0),)), second], now=NOON)
+
+
+def test_the_database_knows_no_seventh_text(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        step = draft.steps.get(position=1)
+        for letter in ("G", "A", "B"):
+            with pytest.raises(IntegrityError), transaction.atomic():
+                Variant.objects.create(step=step, letter=letter, subject="x", text="x")
+
+
+def test_every_variant_is_looked_at_before_a_launch(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        first, second = changes.steps_of(draft)
+        shouting = WantedVariant(subject="BUY NOW OR NEVER", html="<p>Hello {{ first_name }}</p>")
+        changes.change(draft, [replace(first, variants=(shouting,)), second], now=NOON)
+        found = [one for one in inspection.inspect(draft, now=NOON) if one.code == "shouting" and one.where == 1]
+        assert [one.variant for one in found] == ["B"]
+        Variant.objects.update(html="{{ nobody }}")
+        with pytest.raises(launch.LaunchRefusedError, match="1B"):
+            launch.launch(draft, now=NOON)
