@@ -11,6 +11,8 @@ precedence   pure: whose turn it is in a queue, by class, step and age
 pace         pure: when a schedule is open, and how long a delay is
 sequence     pure: what comes next for a contact, and when
 threads      pure: which thread a mail goes on with
+variants     pure: the texts that are tried for a step, and which a contact gets
+experiments  pure: what the mails that went out say of them
 advance      what follows for those who have had a step               → messages
 changes      other steps for a campaign, and what that does to whom   → steps
 stops        what ends a sequence for a contact, and for whom else    → cancelled messages
