@@ -16,5 +16,7 @@ launching   a million messages at once
 killing     what kill -9 leaves in doubt
 remembering memory of a worker and of the whole installation
 idling      agencies with nothing due
+reading     what a mail costs to make; how many pixels a second are answered, and none lost
+visitor     a process that asks for pixels
 profile     where the time of a mail goes in a worker
 """

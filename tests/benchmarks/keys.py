@@ -68,6 +68,12 @@ GROUPS = (
         most=3,
     ),
     Group("idling.tick", (Key("tick_500_agencies_ms", False, 150, 50),)),
+    Group("reading.making", (Key("render_mail_ms", False, 1.5, 0.75),), quick=False),
+    Group(
+        "reading.pixels",
+        (Key("tracking_requests_per_s", True, 1_000, 2_000), Key("tracking_events_lost", False, 0, 0)),
+        quick=False,
+    ),
 )
 
 
