@@ -39,6 +39,7 @@ tracking     pixels and links, answered before Django                → events
 readership   opens and clicks by people, by programs and unclear: the one rule of counting
 verdicts     pure: was it a person or a program
 returned     mail that came back: bounces, complaints, replies        → events
+replies      what answers mean: by the rules, by what corrections taught, or by a person
 feedback     events become facts on messages, suppressions, outcomes
 doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones

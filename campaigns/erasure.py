@@ -35,6 +35,7 @@ from campaigns.models import (
     Message,
     Pause,
     RecipientDay,
+    Reply,
     Subscription,
     Suppression,
 )
@@ -54,6 +55,7 @@ LABELS: dict[str, str | Promise] = {
     "mails": gettext_lazy("mails, kept without a name"),
     "events": gettext_lazy("events, kept without a name"),
     "pauses": gettext_lazy("pauses that they had asked for"),
+    "replies": gettext_lazy("replies"),
     "suppressions": gettext_lazy("suppressions, kept as a hash"),
     "texts": gettext_lazy("other texts that named the address"),
     "posts": gettext_lazy("posts of providers"),
@@ -233,6 +235,7 @@ def _forget(contact: Contact, value: str, now: datetime) -> dict[str, int]:
             message__in=Message.objects.filter(contact=contact).values("key"),
         ).update(recipient="", detail="", provider_id=""),
         "pauses": Pause.objects.filter(value=value).delete()[0],
+        "replies": Reply.objects.filter(message__contact=contact).delete()[0],
         "suppressions": Suppression.objects.filter(value=value).update(value=made_up, evidence="", remote_ip=None),
     }
     Message.objects.filter(contact=contact).update(detail="", provider_id="", fingerprint="")

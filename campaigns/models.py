@@ -20,6 +20,7 @@ from campaigns.variants import FURTHER, MOST_WEIGHT, OWN, Text
 from providers.accounts.events import BounceClass, Reader
 from providers.accounts.models import Account, TrafficClass
 from providers.accounts.secrets import SecretsField
+from providers.senders.inbound.labels import Label
 from providers.senders.models import Sender
 from tenants import context
 from tenants.models import known_timezone
@@ -994,6 +995,66 @@ class CampaignOutcome(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}: {self.delivered} delivered, {self.bounced} bounced"
+
+
+class ReplyLabel(models.TextChoices):
+    """What an answer means, in the words of the rules that read it."""
+
+    INTERESTED = Label.INTERESTED, _("Interested")
+    QUESTION = Label.QUESTION, _("Question")
+    NOT_NOW = Label.NOT_NOW, _("Not now")
+    NOT_INTERESTED = Label.NOT_INTERESTED, _("Not interested")
+    WRONG_PERSON = Label.WRONG_PERSON, _("Wrong person")
+    OPT_OUT = Label.OPT_OUT, _("Opt-out")
+    OUT_OF_OFFICE = Label.OUT_OF_OFFICE, _("Out of office")
+    AUTO_REPLY = Label.AUTO_REPLY, _("Automatic reply")
+    OTHER = Label.OTHER, _("Something else")
+
+
+class Reply(AgencyRow):
+    """An answer to a mail, of a person or of his machine (`automatic`). Written by `replies` alone, once per `digest`.
+
+    `text` is without quotes and signature, `signed` with signature. `found` is the label by the rules of version
+    `rules` and `span` the words that decided it; `label` is the one that holds: a person's (`decided_by`), what
+    corrections have taught, or else the same. `own_id` is the answer's own Message-ID with angle brackets.
+    """
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="replies", verbose_name=_("mail"))
+    digest = models.UUIDField(unique=True, editable=False)
+    own_id = models.CharField(max_length=500, blank=True, db_default="", default="")
+    sender = models.CharField(_("from"), max_length=320, blank=True, db_default="", default="")
+    subject = models.CharField(_("subject"), max_length=500, blank=True, db_default="", default="")
+    text = models.TextField(_("text"), blank=True, db_default="", default="")
+    signed = models.TextField(_("text with signature"), blank=True, db_default="", default="")
+    automatic = models.BooleanField(_("written by a machine"), db_default=False, default=False)
+    label = models.CharField(_("label"), max_length=20, choices=ReplyLabel.choices)
+    found = models.CharField(_("label by the rules"), max_length=20, choices=ReplyLabel.choices)
+    span = models.CharField(_("decided by"), max_length=200, blank=True, db_default="", default="")
+    rules = models.CharField(_("version of the rules"), max_length=20)
+    returns_on = models.DateField(_("back on"), null=True)
+    received_at = models.DateTimeField(_("received"))
+    decided_by = models.CharField(
+        _("label set by"), max_length=254, blank=True, db_default="", default="", help_text=_("Empty: the machine.")
+    )
+    decided_at = models.DateTimeField(_("label set at"), null=True)
+
+    class Meta:
+        verbose_name = _("reply")
+        verbose_name_plural = _("replies")
+        ordering = ["-received_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(decided_by="", decided_at=None) | ~Q(decided_by="") & Q(decided_at__isnull=False),
+                name="who_labels_a_reply_does_so_at_a_time",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["received_at"], name="replies_by_time"),
+            models.Index(fields=["found", "span"], condition=~Q(decided_by=""), name="replies_that_were_judged"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sender}: {self.subject}"
 
 
 class DoubtEntry(AgencyRow):

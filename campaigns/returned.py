@@ -3,6 +3,7 @@
 take_in ─► classify   bounce, complaint, reply, …           (providers.senders.inbound)
         ─► named      by the signed envelope address, the way out in its subject, or the Message-ID that it quotes
         ─► record     an event each, once; who wants to leave, leaves
+        ─► keep       an answer, with what it means            (replies)
 
 Harmless when it runs twice, or in two workers at once: events are stored once.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from campaigns import erased, feedback, optout, tokens
+from campaigns import erased, feedback, optout, replies, tokens
 from campaigns.models import Message
 from providers.accounts import inbox
 from providers.accounts.events import BounceClass, EventType, Heard
@@ -86,10 +87,11 @@ def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[
         return verdict, "It names no mail of ours."
     with context.entered(named.agency):
         feedback.record(_events(mail, verdict, named.key), now=clock())
-        if named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict):
-            message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
-            if message is not None:
-                feedback.opted_out(message, how=optout.MAIL, clock=clock)
+        message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
+        if message is not None and verdict.kind in (Kind.HUMAN, Kind.AUTO_REPLY) and not named.leaves:
+            replies.keep(message, verdict, digest=mail.digest, received_at=mail.received_at)
+        if message is not None and (named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict)):
+            feedback.opted_out(message, how=optout.MAIL, clock=clock)
         if erased.mails([named.key]):
             inbox.empty(mail)
     return verdict, ""

@@ -128,6 +128,7 @@ def test_nothing_names_them_any_more_and_everything_is_counted(
             "subscriptions": 1,
             "mails": 1,
             "events": 3,
+            "replies": 1,
             "suppressions": 1,
             # The stray event, Bob's field, his mail's detail, the log, the repeated row.
             "texts": 5,

@@ -28,6 +28,7 @@ from campaigns.models import (
     Pause,
     RecipientDay,
     RejectedRow,
+    Reply,
     Step,
     Subscription,
     Suppression,
@@ -119,6 +120,18 @@ def plant(agency: Agency) -> dict[str, Model]:
             at=NOW,
             recipient=f"kim@{MARK}.test",
             detail=f"{MARK} bounce",
+        )
+        make(
+            Reply,
+            message=message,
+            digest=message.key,
+            sender=f"kim@{MARK}.test",
+            subject=f"Re: {MARK}",
+            text=MARK,
+            label="question",
+            found="question",
+            rules="1",
+            received_at=NOW,
         )
         make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
         make(Group, name=f"{MARK} group")

@@ -34,7 +34,8 @@ class Verdict:
     `rule` and `span` are the rule and the words that decided its kind. `text` and `label` are of mails that a person
     or his machine wrote: without quotes and signature. `returns` is when somebody who is out of office is back.
     `message_ids` are the mails it may be about, the surest first, without angle brackets; `addresses` are those it was
-    sent to, where a signed token may stand. `cut` says why a rest was not read. `refused` says why there is no kind.
+    sent to, where a signed token may stand. `signed` is `text` with signature, `sender` who wrote and `own_id` the mail's
+    own Message-ID. `cut` says why a rest was not read. `refused` says why there is no kind.
     """
 
     kind: Kind | None
@@ -42,11 +43,14 @@ class Verdict:
     span: str = ""
     recipients: list[Recipient] = field(default_factory=list)
     text: str = ""
+    signed: str = ""
     label: Label | None = None
     label_span: str = ""
     returns: date | None = None
     report: reports.Report | None = None
     subject: str = ""
+    sender: str = ""
+    own_id: str = ""
     message_ids: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     cut: str = ""
@@ -92,8 +96,10 @@ def _of_person(mail: Mail, today: date | None) -> Verdict:
             for address in addresses_in(mail.headers.get("from"))[:1]
         ]
         returns = return_date(f"{subject}\n{text}", today=today) if today else None
-        return Verdict(Kind.AUTO_REPLY, rule, span, sender, text, label, label_span, returns=returns, cut=mail.cut)
-    return Verdict(Kind.HUMAN, "none", "", [], text, label, label_span, cut=mail.cut)
+        return Verdict(
+            Kind.AUTO_REPLY, rule, span, sender, text, signed, label, label_span, returns=returns, cut=mail.cut
+        )
+    return Verdict(Kind.HUMAN, "none", "", [], text, signed, label, label_span, cut=mail.cut)
 
 
 _ID = re.compile(r"<([^<>\s]{3,250}@[^<>\s]{1,250})>")
@@ -120,6 +126,8 @@ def _with_references(verdict: Verdict, mail: Mail) -> Verdict:
     return replace(
         verdict,
         subject=mail.headers.get("subject")[:500],
+        sender=next(iter(addresses_in(mail.headers.get("from"))), ""),
+        own_id=next((f"<{one}>" for one in _ID.findall(mail.headers.get("message-id")[:1000])), ""),
         message_ids=list(dict.fromkeys(found[:50])),
         addresses=list(dict.fromkeys(addresses[:50])),
     )

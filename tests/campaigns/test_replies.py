@@ -1,0 +1,143 @@
+"""Answers as they are kept: what they mean by the rules, by corrections, and by a person."""
+
+import json
+from datetime import date
+from io import StringIO
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+
+from campaigns import erasure, replies
+from campaigns.models import Message, Reply, ReplyLabel, Suppression
+from providers.accounts.models import Account
+from providers.senders.inbound import labels
+from providers.senders.inbound.labels import Label
+from providers.senders.inbound.verdict import classify
+from tenants import context
+from tenants.models import Agency
+from tests import stage
+from tests.campaigns.test_feedback import sent
+from tests.campaigns.test_returned import NOW, came
+from tests.providers.inbound_mails import reply
+
+
+@pytest.fixture
+def smtp(alpha: Agency, beta: Agency) -> Account:
+    account = stage.accounts()["smtp"]
+    for agency in (alpha, beta):
+        stage.allot(agency, account)
+    return account
+
+
+def answered(message: Message, text: str, headers: str = "") -> Reply:
+    """An answer is kept as if it had just come."""
+    found = replies.keep(message, classify(reply(text, headers=headers)), digest=uuid4(), received_at=NOW)
+    assert found is not None
+    return found
+
+
+def test_the_labels_are_those_of_the_rules() -> None:
+    assert set(ReplyLabel.values) == {str(one) for one in Label}
+
+
+def test_an_answer_is_kept_once_with_what_its_sender_wrote(alpha: Agency, beta: Agency, smtp: Account) -> None:
+    with context.entered(beta):
+        message = sent(beta, smtp)[0]
+    text = "We are not interested, thanks.\n\n-- \nMax Client\nClient Ltd.\n\nOn Monday, Anna wrote:\n> Hello Max\n"
+    came(reply(text).replace(b"7c3e1f@sender.test", f"{message.key}@sender.test".encode()))
+    with context.entered(beta):
+        (kept,) = Reply.objects.all()
+        assert (kept.message_id, kept.label, kept.found) == (message.pk, "not_interested", "not_interested")
+        assert (kept.text, kept.span, kept.rules) == (
+            "We are not interested, thanks.",
+            "not interested",
+            labels.VERSION,
+        )
+        assert "Client Ltd." in kept.signed
+        assert "Hello Max" not in kept.signed
+        assert (kept.automatic, kept.decided_by, kept.subject) == (False, "", "Re: Your autumn fair")
+        assert "@" in kept.sender
+        again = replies.keep(message, classify(reply(text)), digest=kept.digest, received_at=NOW)
+        assert again == kept
+    with context.entered(alpha):
+        assert not Reply.objects.exists()
+
+
+def test_an_absence_is_kept_with_its_day(alpha: Agency, smtp: Account) -> None:
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+    raw = reply("I am out of office. I am back on 5 January 2027.", headers="Auto-Submitted: auto-replied\r\n")
+    came(raw.replace(b"7c3e1f@sender.test", f"{message.key}@sender.test".encode()))
+    with context.entered(alpha):
+        kept = Reply.objects.get()
+        assert (kept.label, kept.automatic, kept.returns_on) == ("out_of_office", True, date(2027, 1, 5))
+
+
+def test_a_person_decides_and_an_opt_out_suppresses_for_good(alpha: Agency, smtp: Account) -> None:
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+        kept = answered(message, "Tell me more, please.")
+        replies.decide(kept, ReplyLabel.OPT_OUT, by="carol@alpha.test", clock=lambda: NOW)
+        assert (kept.label, kept.found, kept.decided_by) == ("opt_out", "interested", "carol@alpha.test")
+        assert Suppression.objects.get().value == message.contact.email
+        replies.decide(kept, ReplyLabel.QUESTION, by="carol@alpha.test", clock=lambda: NOW)
+        assert Suppression.objects.count() == 1
+
+
+def test_corrections_teach_but_nobody_leaves_or_stays_by_that(alpha: Agency, smtp: Account) -> None:
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+        first = answered(message, "Tell me more, please.")
+        assert first.label == "interested"
+        for _ in range(3):
+            kept = answered(message, "Tell me more, please.")
+            assert kept.label == "interested"
+            replies.decide(kept, ReplyLabel.QUESTION, by="carol@alpha.test", clock=lambda: NOW)
+        taught = answered(message, "Tell me more, please.")
+        assert (taught.label, taught.found, taught.decided_by) == ("question", "interested", "")
+        (row,) = replies.judged()
+        assert (row.found, row.right, row.wrong, row.instead) == ("interested", 0, 3, ("question",))
+        # Those who find it right outweigh it again.
+        for _ in range(2):
+            kept = answered(message, "Tell me more, please.")
+            replies.decide(kept, ReplyLabel.INTERESTED, by="carol@alpha.test", clock=lambda: NOW)
+        assert answered(message, "Tell me more, please.").label == "interested"
+        for _ in range(9):
+            kept = answered(message, "Please remove me from your list")
+            replies.decide(kept, ReplyLabel.QUESTION, by="carol@alpha.test", clock=lambda: NOW)
+        assert answered(message, "Please remove me from your list").label == "opt_out"
+
+
+def test_history_is_read_again_by_new_rules_and_what_people_decided_holds(
+    alpha: Agency, smtp: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+        plain = answered(message, "Tell me more, please.")
+        decided = answered(message, "Tell me more, please.")
+        replies.decide(decided, ReplyLabel.NOT_NOW, by="carol@alpha.test", clock=lambda: NOW)
+        leaves = answered(message, "Please remove me from your list")
+        Reply.objects.update(rules="older", found="other", span="")
+        Reply.objects.exclude(pk=decided.pk).update(label="other")
+        assert not Suppression.objects.exists()
+    out = StringIO()
+    call_command("judge_replies", "--agency", "alpha", "--json", stdout=out)
+    assert json.loads(out.getvalue())["changed"] == 2
+    with context.entered(alpha):
+        found = dict(Reply.objects.values_list("pk", "label"))
+        assert found == {plain.pk: "interested", decided.pk: "not_now", leaves.pk: "opt_out"}
+        assert set(Reply.objects.values_list("rules", flat=True)) == {labels.VERSION}
+        assert Suppression.objects.get().value == message.contact.email
+        assert replies.classify_again(clock=lambda: NOW) == 0
+
+
+def test_answers_go_with_the_person_and_none_is_kept_after(alpha: Agency, smtp: Account) -> None:
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+        answered(message, "Tell me more, please.")
+        receipt = erasure.erase(message.contact.email, by="carol@alpha.test", clock=lambda: NOW)
+        assert receipt.counts["replies"] == 1
+        assert not Reply.objects.exists()
+        late = classify(reply("Tell me more, please."))
+        assert replies.keep(message, late, digest=uuid4(), received_at=NOW) is None
