@@ -47,6 +47,8 @@ reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge
 feasibility  whether a campaign can go on at all; pauses it where it cannot
 progress     one campaign in numbers
+results      each step and each of its texts in numbers
+choices      one of a step's texts is chosen for the contacts to come
 summaries    many campaigns at a glance
 actions      what a person may do with a campaign now, for every edge
 audit        replays the messages against every ledger

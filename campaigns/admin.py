@@ -23,7 +23,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import actions, erasure, feasibility, inspection
+from campaigns import actions, erasure, feasibility, inspection, results
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, Step, Suppression
@@ -278,7 +278,17 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("launch", "pause", "resume", "cancel")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
-    shown = ("status", "paused_because", "mails", "read", "findings", "created_at", "launched_at", "finished_at")
+    shown = (
+        "status",
+        "paused_because",
+        "mails",
+        "read",
+        "findings",
+        "variants",
+        "created_at",
+        "launched_at",
+        "finished_at",
+    )
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "weekdays":
@@ -346,6 +356,11 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
             elif one.readers:
                 lines.append((f"{one.label}: {_('not measured')}",))
         return format_html_join("", "<p>{}</p>", lines)
+
+    @admin.display(description=gettext_lazy("variants"), empty_value="—")
+    def variants(self, campaign: Campaign) -> str | None:
+        told = ((f"{one.place}: ", one.told) for one in results.results(campaign) if one.told)
+        return format_html_join("", "<p>{}{}</p>", told) or None
 
     @admin.display(description=gettext_lazy("check before launch"), empty_value="—")
     def findings(self, campaign: Campaign) -> str | None:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, erasure, forecast, inspection, pace
+from campaigns import access, actions, changes, choices, erasure, forecast, inspection, pace, results
 from campaigns.explain import explain
 from campaigns.models import Campaign, Erasure, Message, Metric
 from campaigns.progress import progress
@@ -346,6 +346,58 @@ class FindingSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(help_text="What it is and what to do, in words.")
 
 
+class StepCountsSerializer(serializers.Serializer[Any]):
+    """Mails of a step or of one of its texts. Opens and clicks are those by people; null is not measured."""
+
+    due = serializers.IntegerField(help_text="Mails that were planned so far.")
+    sent = serializers.IntegerField()
+    opened = serializers.IntegerField()
+    clicked = serializers.IntegerField()
+    replied = serializers.IntegerField()
+    bounced = serializers.IntegerField()
+    unsubscribed = serializers.IntegerField()
+
+
+class TextResultSerializer(serializers.Serializer[Any]):
+    """One text of a step that has variants."""
+
+    letter = serializers.CharField(help_text="A is the step's own; empty: mails from before it had variants.")
+    subject = serializers.CharField()
+    weight = serializers.IntegerField(help_text="Of 0, nobody new gets it.")
+    counts = StepCountsSerializer()
+    compared = serializers.IntegerField(help_text="Mails that went out side by side with the others.")
+    did = serializers.IntegerField(help_text="Those of them of which what is compared is known.")
+    best = serializers.FloatField(help_text="Probability, 0 to 1, that it is the best; null if it is not compared.")
+    loss = serializers.FloatField(help_text="What its choice loses on average, as a part of all its mails; or null.")
+
+
+class StepResultSerializer(serializers.Serializer[Any]):
+    """One step in numbers."""
+
+    id = serializers.IntegerField()
+    place = serializers.IntegerField(help_text="Counted from 1; null for a step that was taken out.")
+    subject = serializers.CharField()
+    counts = StepCountsSerializer()
+    texts = TextResultSerializer(many=True, help_text="Empty for a step without variants.")
+    compare_by = serializers.CharField(help_text="replied, clicked or opened, by people.")
+    auto_choice = serializers.BooleanField()
+    sure_at = serializers.IntegerField(help_text="Percent of comparisons of equal texts that end without a winner.")
+    chosen = serializers.CharField(help_text="Letter that new contacts get; empty: all by their weights.")
+    chosen_at = serializers.DateTimeField()
+    verdict = serializers.CharField(help_text="early, open, winner, same (no difference), or empty without variants.")
+    leader = serializers.CharField(help_text="Letter of the likeliest best.")
+    more = serializers.IntegerField(
+        help_text="Further mails of all texts until there is an answer, if it goes on so; null: more than 100,000."
+    )
+    told = serializers.CharField(help_text="The same in words.")
+
+
+class ChoiceSerializer(serializers.Serializer[Any]):
+    """A text of a step to be chosen."""
+
+    variant = serializers.CharField(max_length=1, allow_blank=True, help_text="A to F; empty takes the choice back.")
+
+
 class Pages(PageNumberPagination):
     """50 a page, up to 200 with `?page_size=`."""
 
@@ -399,6 +451,29 @@ class CampaignViewSet(ViewSet):
         steps = changes.steps_of(campaign) if saved else wanted
         told = {"steps": steps, "seen": seen, "effects": [one.as_dict() for one in effects], "saved": saved}
         return Response(StepsSerializer(told).data)
+
+    @action(detail=True)
+    def results(self, request: Request, pk: str) -> Response:
+        """Each step in numbers, and each text that is tried for it with what may be said of them."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        return Response(StepResultSerializer(results.results(campaign), many=True).data)
+
+    @action(detail=True, methods=["post"], url_path=r"steps/(?P<step>[0-9]{1,18})/choice")
+    def choice(self, request: Request, pk: str, step: str) -> Response:
+        """Choose a text of a step for the contacts to come; an empty `variant` takes it back. 409 if none is."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        found = get_object_or_404(campaign.steps.select_related("campaign"), pk=step)
+        given = ChoiceSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        letter, by, now = given.validated_data["variant"], request.user.get_username(), timezone.now()
+        try:
+            if letter:
+                choices.choose(found, letter, by=by, now=now)
+            else:
+                choices.take_back(found, by=by, now=now)
+        except choices.ChoiceRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return Response(StepResultSerializer(results.results(campaign), many=True).data)
 
     @action(detail=True, url_path="inspection")
     def inspect(self, request: Request, pk: str) -> Response:

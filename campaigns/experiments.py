@@ -139,7 +139,7 @@ def _more(tried: Mapping[str, Tried], least: int, sure_at: float) -> int | None:
         middle = (low + high) / 2
         low, high = (low, middle) if answered(middle) else (middle, high)
     more = sent * (high - 1)
-    digits = 10 ** max(0, floor(log10(max(1.0, more))) - 1)
+    digits: int = 10 ** max(0, floor(log10(max(1.0, more))) - 1)
     return min(MOST_MORE, max(1, ceil(more / digits) * digits))
 
 

@@ -10,6 +10,7 @@ from django.dispatch import receiver
 
 from campaigns import (
     advance,
+    choices,
     control,
     dispatch,
     doubt,
@@ -158,6 +159,17 @@ def ask(account_id: int) -> None:
     clock = Clock()
     until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
     doubt.ask(account_id, clock=clock, until=until)
+
+
+@job
+def choose_variants() -> None:
+    """Every day: choose the best of a step's texts where that is wanted and known, agency by agency."""
+    clock = Clock()
+
+    def look_after(agency: Agency) -> None:
+        choices.decide(now=clock())
+
+    _in_each_agency("The choice of variants", look_after)
 
 
 @job

@@ -28,6 +28,7 @@ from campaigns import (
     access,
     actions,
     changes,
+    choices,
     doubt,
     erasure,
     forecast,
@@ -35,6 +36,7 @@ from campaigns import (
     intake,
     preview,
     rendering,
+    results,
     summaries,
 )
 from campaigns.forms import CampaignForm, EraseForm, UploadForm, VariantFields, initial, steps
@@ -143,6 +145,34 @@ def campaign_forecast(request: HttpRequest, id: int) -> HttpResponse:
         found["lateness"] = _lateness(came.days_late or 0)
         found["error"] = f"{came.error_percent or 0:+} %"
     return render(request, "campaigns/_forecast.html", found)
+
+
+@login_required
+@require_GET
+def campaign_results(request: HttpRequest, id: int) -> HttpResponse:
+    """The part of a campaign's page that takes a moment to count: each step and each text that is tried for it."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    found = {"campaign": summaries.of(campaign), "steps": results.results(campaign)}
+    return render(request, "campaigns/_results.html", found)
+
+
+@login_required
+@require_POST
+def campaign_choice(request: HttpRequest, id: int, step: int) -> HttpResponse:
+    """Choose a text of a step for the contacts to come, or, with none, take the choice back."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    found = get_object_or_404(campaign.steps.select_related("campaign"), pk=step)
+    letter, by = request.POST.get("variant", ""), request.user.get_username()
+    try:
+        if letter:
+            choices.choose(found, letter, by=by, now=timezone.now())
+            messages.success(request, _("New contacts get variant %(letter)s from now on.") % {"letter": letter})
+        else:
+            choices.take_back(found, by=by, now=timezone.now())
+            messages.success(request, _("All variants are tried again, and the comparison begins anew."))
+    except choices.ChoiceRefusedError as refused:
+        messages.error(request, str(refused))
+    return redirect("campaigns:detail", campaign.pk)
 
 
 @login_required

@@ -5,22 +5,27 @@ from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.http import HttpResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaigns import changes, inspection, launch, preview, variants
+from campaigns import changes, choices, inspection, launch, preview, results, variants
 from campaigns.changes import Wanted, WantedVariant
 from campaigns.envelopes import Envelopes
 from campaigns.lifecycle import Claimed
-from campaigns.models import Campaign, Contact, Message, Variant
+from campaigns.models import Campaign, Contact, Message, MessageFacts, Variant, VariantChoice
 from campaigns.variants import assigned
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import Account
+from providers.senders.models import Sender
 from tenants import context
 from tenants.models import Agency
+from tenants.users import keys
+from tenants.users.models import User
 from tests import stage
 from tests.campaigns.test_sequences import Days
 from tests.stage import NOON
+from tests.visitor import Visitor, at
 
 WEIGHTS = st.dictionaries(st.sampled_from("ABCDEF"), st.integers(1, 100), min_size=2)
 B = WantedVariant(subject="Good day {{ first_name }}", html="<p>{One|Two} of B {{ first_name }}</p>")
@@ -245,3 +250,149 @@ def test_every_variant_is_looked_at_before_a_launch(alpha: Agency, draft: Campai
         Variant.objects.update(html="{{ nobody }}")
         with pytest.raises(launch.LaunchRefusedError, match="1B"):
             launch.launch(draft, now=NOON)
+
+
+def answered(made: Campaign, replies: dict[str, int], mails: int = 200) -> None:
+    """As if so many mails had gone with each text, and so many of them been answered."""
+    step = made.steps.get(position=1)
+    one = Message.objects.filter(campaign=made).first()
+    assert one
+    Message.objects.filter(campaign=made).update(status="cancelled", reason="campaign_cancelled")
+    for letter, count in replies.items():
+        sent = Message.objects.bulk_create(
+            Message(
+                campaign=made,
+                step=step,
+                enrollment_id=10**9 + mails * ord(letter) + number,
+                contact_id=one.contact_id,
+                planned_id=one.planned_id,
+                account_id=one.account_id,
+                sender=Sender.objects.first(),
+                status="sent",
+                due_at=NOON,
+                sent_at=NOON,
+                variant=letter,
+            )
+            for number in range(mails)
+        )
+        MessageFacts.objects.bulk_create(MessageFacts(message=mail, replied_at=NOON) for mail in sent[:count])
+
+
+def told_to_choose(made: Campaign, **more: object) -> None:
+    first, second = changes.steps_of(made)
+    changes.change(made, [replace(first, auto_choice=True, **more), second], now=NOON)  # type: ignore[arg-type]
+
+
+def test_the_machine_chooses_what_is_surely_better_and_a_person_takes_it_back(
+    alpha: Agency, beta: Agency, draft: Campaign, carols: Visitor
+) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        told_to_choose(draft)
+        answered(draft, {"A": 6, "B": 14})
+        assert choices.decide(now=NOON) == []
+        (found, _) = results.results(draft)
+        assert (found.verdict, found.leader, found.chosen) == ("open", "B", "")
+        assert found.more
+        assert "Not decided: B leads" in found.told
+        answered_more = Message.objects.filter(variant="B", facts=None)[:30]
+        MessageFacts.objects.bulk_create(MessageFacts(message=mail, replied_at=NOON) for mail in answered_more)
+        later = NOON + timedelta(minutes=1)
+        (made,) = choices.decide(now=later)
+        assert (made.letter, made.by) == ("B", "")
+        assert made.evidence["texts"]["B"][:2] == [200, 44]
+        assert choices.decide(now=later) == []
+        step = draft.steps.get(position=1)
+        assert step.weights == {"B": 1}
+        # Who has A keeps it; who comes gets B.
+        Message.objects.filter(status="cancelled").update(status="scheduled", reason="")
+        mails = list(Message.objects.filter(status="scheduled")[:2])
+        Message.objects.filter(pk=mails[0].pk).update(variant="A")
+        assert [made_of(Message.objects.get(pk=one.pk), alpha)[0].variant for one in mails] == ["A", "B"]
+    page = carols.get(f"/campaigns/{draft.pk}/results/").content.decode()
+    assert "chosen automatically" in page
+    answer = carols.post(f"/campaigns/{draft.pk}/steps/{step.pk}/choice/", {"variant": ""})
+    assert answer.status_code == 302
+    with context.entered(alpha):
+        step.refresh_from_db()
+        assert (step.chosen, step.auto_choice) == ("", False)
+        assert choices.decide(now=later) == []
+        last = VariantChoice.objects.first()
+        assert last
+        assert (last.letter, last.by) == ("", "carol@alpha.test")
+        choices.choose(step, "A", by="carol@alpha.test", now=later)
+        with pytest.raises(choices.ChoiceRefusedError):
+            choices.choose(step, "B", by="carol@alpha.test", now=later)
+    with context.entered(beta):
+        assert choices.decide(now=later) == []
+
+
+def test_nothing_is_chosen_by_mails_from_before_a_change_or_too_few(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        told_to_choose(draft, least_sends=300)
+        answered(draft, {"A": 6, "B": 60})
+        assert results.results(draft)[0].verdict == "early"
+        assert choices.decide(now=NOON) == []
+        told_to_choose(draft, least_sends=100)
+        assert results.results(draft)[0].verdict == "winner"
+        first, second = changes.steps_of(draft)
+        better = replace((first.variants or ())[0], html="<p>Better</p>")
+        changes.change(draft, [replace(first, variants=(better,)), second], now=NOON + timedelta(hours=1))
+        assert results.results(draft)[0].verdict == "early"
+        assert choices.decide(now=NOON) == []
+
+
+def test_programs_read_what_came_of_each_step(alpha: Agency, carol: User, draft: Campaign) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        answered(draft, {"A": 6, "B": 50})
+        headers = {"authorization": f"Bearer {keys.issue(carol, 'program')}"}
+        step = draft.steps.get(position=1)
+    client = at(alpha)
+    first, second = client.get(f"/api/v1/campaigns/{draft.pk}/results/", headers=headers).json()
+    assert first["counts"] | {"replied": 56} == first["counts"]
+    assert (first["counts"]["due"], first["counts"]["sent"]) == (440, 400)
+    assert [(one["letter"], one["counts"]["replied"]) for one in first["texts"]] == [("A", 6), ("B", 50)]
+    assert (first["verdict"], first["leader"], second["texts"]) == ("winner", "B", [])
+    choice = f"/api/v1/campaigns/{draft.pk}/steps/{step.pk}/choice/"
+
+    def choose(letter: str) -> HttpResponse:
+        found: HttpResponse = client.post(choice, {"variant": letter}, content_type="application/json", headers=headers)
+        return found
+
+    assert choose("B").json()[0]["chosen"] == "B"  # type: ignore[attr-defined]
+    assert choose("A").status_code == 409
+    steps = client.get(f"/api/v1/campaigns/{draft.pk}/steps/", headers=headers).json()
+    assert [one["letter"] for one in steps["steps"][0]["variants"]] == ["B"]
+    told = client.put(f"/api/v1/campaigns/{draft.pk}/steps/", steps, content_type="application/json", headers=headers)
+    assert told.json()["saved"], told.json()
+
+
+def test_a_campaign_is_written_and_changed_with_variants_in_the_portal(
+    alpha: Agency, account: Account, carols: Visitor
+) -> None:
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("w", 3), traffic_class="bulk")
+        (first,) = changes.steps_of(made)
+    url = f"/campaigns/{made.pk}/sequence/"
+    page = carols.get(url).content.decode()
+    assert 'name="steps-0-html_F"' in page
+    fields = {
+        "steps-TOTAL_FORMS": 1,
+        "steps-INITIAL_FORMS": 1,
+        "steps-0-id": first.id,
+        "steps-0-subject": "Hello",
+        "steps-0-html": "<p>A</p>",
+        "steps-0-subject_C": "Other",
+        "steps-0-html_C": "<p>B</p>",
+        "steps-0-weight_C": 3,
+        "steps-0-auto_choice": "on",
+    }
+    assert carols.post(url, fields).status_code == 302
+    with context.entered(alpha):
+        (one,) = changes.steps_of(made)
+        assert one.variants == (WantedVariant("B", "Other", "<p>B</p>", "", 3),)
+        assert one.auto_choice
+    seen = carols.get(f"/campaigns/{made.pk}/preview/?variant=B").content.decode()
+    assert "Other" in seen
