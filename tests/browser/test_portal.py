@@ -98,9 +98,17 @@ def test_carol_adds_a_follow_up_and_takes_another_out(
     page.goto(site.url("alpha", f"/campaigns/{campaign.pk}/sequence/"))
     for text in ("<p>Not this</p>", "<p>Again</p>"):
         page.get_by_role("button", name="Add a step").click()
-        page.locator("[data-step]").last.get_by_label("HTML").fill(text)
+        page.locator("[data-step]").last.get_by_label("HTML").first.fill(text)
     page.locator("[data-step]").last.get_by_label("Counted in").select_option("working_days")
     page.get_by_role("button", name="Take this step out").first.click()
+    tried = page.locator("[data-step]").first
+    tried.get_by_text("Variants", exact=True).click()
+    for letter in "BC":
+        assert not tried.locator(f"[data-variant={letter}]").is_visible()
+        tried.get_by_role("button", name="Add a variant").click()
+        tried.locator(f"[data-variant={letter}]").get_by_label("Subject").fill(f"Text {letter}")
+        tried.locator(f"[data-variant={letter}]").get_by_label("Plain text").fill("Other words")
+    tried.get_by_role("button", name="Take this variant out").first.click()
     assert page.locator("[data-number]:visible").all_inner_texts() == ["1", "2"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name="Save").click()
@@ -108,6 +116,7 @@ def test_carol_adds_a_follow_up_and_takes_another_out(
     with context.entered(committed["alpha"]):
         found = changes.steps_of(campaign)
         assert [(one.html, one.unit) for one in found[1:]] == [("<p>Again</p>", "working_days")]
+        assert [(one.letter, one.subject) for one in found[0].variants or ()] == [("B", "Text C")]
 
 
 def test_carol_reads_the_portal_in_russian(
