@@ -15,7 +15,7 @@ from uuid import UUID
 
 from anymail.signals import AnymailTrackingEvent, RejectReason
 from anymail.signals import EventType as Told
-from anymail.webhooks import amazon_ses, mailgun, postmark, resend
+from anymail.webhooks import mailgun, postmark, resend
 from django.http import HttpRequest
 
 from providers.accounts.events import BounceClass, EventType, Heard
@@ -209,6 +209,9 @@ def _view(kind: str) -> Any:
         case "mailgun":
             return mailgun.MailgunTrackingWebhookView(webhook_signing_key="-", **arguments)
         case _:
+            # It brings boto3.
+            from anymail.webhooks import amazon_ses
+
             return amazon_ses.AmazonSESTrackingWebhookView(auto_confirm_sns_subscriptions=False, **arguments)
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from anymail.exceptions import AnymailError, AnymailNotSupportedWarning
-from anymail.webhooks import amazon_ses, mailgun, postmark, sendgrid
+from anymail.webhooks import mailgun, postmark, sendgrid
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
@@ -111,6 +111,9 @@ def _postmark(secret: str) -> Check:
 
 
 def _amazon_ses(secret: str) -> Check:
+    # It brings boto3, which costs each process some megabytes: only who has an account there pays them.
+    from anymail.webhooks import amazon_ses
+
     view = amazon_ses.AmazonSESTrackingWebhookView(webhook_secret=secret, auto_confirm_sns_subscriptions=False)
     return lambda request, now: view.run_validators(request)
 

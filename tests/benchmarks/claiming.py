@@ -29,7 +29,7 @@ TINY = {"subject": "Hi", "html": "", "text": "Hi"}
 @contextmanager
 def growth(ground: Ground) -> Iterator[Callable[[], Values]]:
     """The agency Alpha has few mails queued, Beta a hundred times as many; their batches take turns."""
-    few, many = (1_500, 30_000) if ground.quick else (10_000, 1_000_000)
+    few, many = (1_100, 22_000) if ground.quick else (10_000, 1_000_000)
     if ground.quick:
         ground.say(f"claim_growth_10k_to_1m: with --quick from {few:,} to {many:,} queued mails.")
     alpha, beta = scene.agencies()
@@ -60,7 +60,7 @@ def held_snapshot(ground: Ground) -> Iterator[Callable[[], Values]]:
     if ground.quick:
         ground.say(f"claim_growth_held_snapshot: with --quick after {claims:,} claims.")
     alpha = scene.agencies()[0]
-    mails = claims + 4 * WINDOWS * WINDOW
+    mails = claims + 3 * WINDOWS * WINDOW
     slot = _crowd(alpha, mails, senders=mails // 40)
 
     def once() -> Values:

@@ -23,7 +23,7 @@ LEASE_OVER = timedelta(minutes=6)
 @contextmanager
 def in_doubt(ground: Ground) -> Iterator[Callable[[], Values]]:
     """Kill workers with -9 at full speed, take back what they held, send the rest; nobody is written to twice."""
-    kills, apart = (1, 400) if ground.quick else (10, 800)
+    kills, apart = (1, 250) if ground.quick else (10, 800)
     alpha = scene.agencies()[0]
     seeded = random.Random(3)
     mails = (kills + 2) * apart

@@ -16,7 +16,7 @@ def million(ground: Ground) -> Iterator[Callable[[], Values]]:
     """A launch in a process of its own against INSERT … SELECT into a table with the same columns and one index."""
     from tests.benchmarks import scene
 
-    people = 30_000 if ground.quick else 1_000_000
+    people = 20_000 if ground.quick else 1_000_000
     if ground.quick:
         ground.say(f"launch_1m_vs_insert_select: with --quick {people:,} messages.")
     alpha = scene.agencies()[0]
