@@ -29,9 +29,9 @@ run: ## set up, and run web and workers on this machine (ARGS=...)
 	@$(call set_up,base)
 	@$(RUN) run $(ARGS)
 
-test: ## set up, and run the tests (ARGS="-k quota")
+test: ## set up, and run the tests in two processes (ARGS="-n 0 -k quota")
 	@$(call set_up,dev)
-	@$(VENV) -m pytest $(ARGS)
+	@$(VENV) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 chaos: ## set up, and play every fault at full scale, in about twenty minutes (ARGS="-k restarts")
 	@$(call set_up,dev)

@@ -25,6 +25,16 @@ CAST = [
 PBKDF2PasswordHasher.iterations = 1_000
 # What outlives a test: the agencies, their people, and what migrations wrote.
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "users_user", "tenants_agency", "tenants_domain"}
+# What runs processes against the clock, and would disturb another of its kind.
+HEAVY = ("chaos", "concurrency", "browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests out, all heavy ones go to one, beside which the others run light ones."""
+    for item in items:
+        if item.path.parent.name in HEAVY or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("heavy"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,16 @@ os.environ.setdefault("SYSTEM_EMAIL_URL", "memorymail://")
 
 from outreach import embedded  # noqa: E402 - reads the environment above
 
-SERVER = embedded.start(VAR) if embedded.needed() else None
+SERVER: embedded.Server | None = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the server, unless this process only shares the tests out to others, each of which has its own."""
+    global SERVER
+    shares_out = session.config.getoption("numprocesses", 0) and not hasattr(session.config, "workerinput")
+    if embedded.needed() and not shares_out:
+        SERVER = embedded.start(VAR)
 
 
 @pytest.hookimpl(trylast=True)
