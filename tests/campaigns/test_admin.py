@@ -193,7 +193,7 @@ def test_the_overview_shows_the_operator_every_account_and_an_agency_its_own_cam
     reserve(accounts["smtp"], accounts["smtp"].allotments.first(), 7, now=timezone.now())
 
     page = operators.get("/admin/")
-    of_accounts, of_queues = page.context["tables"]
+    of_accounts, of_queues, _of_opt_outs = page.context["tables"]
     assert [(row["name"], row["cells"][0]) for row in of_queues["rows"]] == [("Alpha", "2")]
     assert [(row["name"], row["state"], row["cells"][1]) for row in of_accounts["rows"]] == [
         ("resend", "Blocked", "0 / 1,000"),
