@@ -40,6 +40,7 @@ from campaigns.models import Campaign, DoubtEntry
 from campaigns.planning import Share
 from campaigns.reasons import Reason
 from providers.accounts import ledger as accounts
+from providers.accounts.models import TrafficClass
 from providers.senders import ledger as senders
 from tenants import context, visits
 
@@ -446,6 +447,23 @@ def withdraw(message_ids: Sequence[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def wait_for_return(contact_id: int, *, until: datetime) -> int:
+    """What waits for a contact who is out of office, transactional mails aside, waits until then, and so does what
+    their sequences look at before it; return how many mails that moves. Not in a transaction, for the order of locks.
+    """
+    values: dict[str, Any] = {
+        "contact": contact_id,
+        "until": until,
+        "reason": Reason.AWAY,
+        "at_once": TrafficClass.HIGH_PRIORITY,
+    }
+    with connection.cursor() as cursor:
+        # First, so that whatever is queued by then is seen by the next.
+        cursor.execute(_LOOK_AFTER_RETURN, values)
+        cursor.execute(_WAIT_FOR_RETURN, values)
+        return int(cursor.rowcount)
+
+
 def postpone_steps(due: Sequence[tuple[int, datetime]]) -> None:
     """Waiting follow-ups that were never tried are due at other times: (message, time)."""
     if due:
@@ -844,6 +862,21 @@ _WITHDRAW = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE id = ANY(%s) AND (status = 'scheduled') IS TRUE AND attempts = 0 AND sendings = 0
 RETURNING id
+"""
+_LOOK_AFTER_RETURN = """
+UPDATE campaigns_enrollment SET look_at = %(until)s WHERE id IN (
+    SELECT id FROM campaigns_enrollment
+    WHERE id IN (SELECT enrollment_id FROM campaigns_message WHERE contact_id = %(contact)s) AND look_at < %(until)s
+    ORDER BY id FOR UPDATE
+)
+"""
+_WAIT_FOR_RETURN = """
+UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN (
+    SELECT m.id FROM campaigns_message m
+    WHERE m.contact_id = %(contact)s AND m.status = 'scheduled' AND m.due_at < %(until)s
+      AND m.campaign_id IN (SELECT id FROM campaigns_campaign WHERE traffic_class <> %(at_once)s)
+    ORDER BY m.id FOR UPDATE
+)
 """
 _POSTPONE_STEPS = """
 UPDATE campaigns_message m SET due_at = n.due_at, reason = %s

@@ -40,6 +40,7 @@ class Reason(models.TextChoices):
     MISSING_VALUE = "missing_value", _("The contact has no value that the text needs")
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
+    AWAY = "away", _("The contact is out of office")
     READER_PAUSED = "reader_paused", _("The contact wants no mails for a while")
     OPTED_OUT = "opted_out", _("The contact opted out")
     REPLIED = "replied", _("The contact replied")

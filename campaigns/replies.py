@@ -6,13 +6,14 @@ An opt-out always wins: it suppresses whoever finds it, and nothing takes that b
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Count
 
-from campaigns import erased, feedback, optout
+from campaigns import erased, feedback, lifecycle, optout
 from campaigns.models import Message, Reply, ReplyLabel
 from providers.senders.inbound import labels
 from providers.senders.inbound.labels import Label
@@ -20,6 +21,7 @@ from providers.senders.inbound.verdict import Kind, Verdict
 
 # So many corrections of what the same words were taken for, and twice as many as confirmations, and they teach.
 TAUGHT_BY = 3
+AWAY, LONGEST_AWAY = timedelta(days=7), timedelta(days=90)
 _AT_ONCE = 500
 
 
@@ -53,6 +55,18 @@ def _keep(message: Message, verdict: Verdict, digest: UUID, received_at: datetim
         },
     )
     return kept
+
+
+def wait_for_return(reply: Reply, zone: ZoneInfo) -> datetime | None:
+    """Let what waits for whoever is out of office wait until the day on which they are back, in the agency's zone;
+    return when that begins. Without a day in their answer it is a week, and never more than a quarter of a year."""
+    if not reply.automatic or reply.label != ReplyLabel.OUT_OF_OFFICE:
+        return None
+    came = reply.received_at.astimezone(zone).date()
+    day = min(reply.returns_on or came + AWAY, came + LONGEST_AWAY)
+    until = datetime(day.year, day.month, day.day, tzinfo=zone)
+    lifecycle.wait_for_return(reply.message.contact_id, until=until)
+    return until
 
 
 def decide(reply: Reply, label: str, *, by: str, clock: Callable[[], datetime]) -> None:

@@ -89,7 +89,9 @@ def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[
         feedback.record(_events(mail, verdict, named.key), now=clock())
         message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
         if message is not None and verdict.kind in (Kind.HUMAN, Kind.AUTO_REPLY) and not named.leaves:
-            replies.keep(message, verdict, digest=mail.digest, received_at=mail.received_at)
+            kept = replies.keep(message, verdict, digest=mail.digest, received_at=mail.received_at)
+            if kept is not None:
+                replies.wait_for_return(kept, named.agency.zone)
         if message is not None and (named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict)):
             feedback.opted_out(message, how=optout.MAIL, clock=clock)
         if erased.mails([named.key]):

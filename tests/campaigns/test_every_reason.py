@@ -71,8 +71,8 @@ def scatter(made: Campaign, rng: random.Random) -> None:
             changes = {"status": status, "reason": rng.choice(OTHERS[status])}
         elif rng.random() < 0.3:
             changes = {"due_at": NOON + timedelta(days=60), "reason": rng.choice(LATER)}
-            if changes["reason"] == Reason.STEP_DELAY and message.pk % 2:
-                changes["reason"] = Reason.READER_PAUSED
+            if changes["reason"] == Reason.STEP_DELAY:
+                changes["reason"] = (Reason.STEP_DELAY, Reason.READER_PAUSED, Reason.AWAY)[message.pk % 3]
         if rng.random() < 0.5:
             made.enrollments.filter(pk=message.enrollment_id).update(sender=rng.choice(writers))
             changes["step"] = follow_up

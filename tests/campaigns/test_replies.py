@@ -1,15 +1,16 @@
 """Answers as they are kept: what they mean by the rules, by corrections, and by a person."""
 
 import json
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from io import StringIO
 from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 
-from campaigns import erasure, replies
-from campaigns.models import Message, Reply, ReplyLabel, Suppression
+from campaigns import erasure, launch, replies
+from campaigns.explain import explain
+from campaigns.models import Enrollment, Message, Reply, ReplyLabel, Suppression
 from providers.accounts.models import Account
 from providers.senders.inbound import labels
 from providers.senders.inbound.labels import Label
@@ -141,3 +142,44 @@ def test_answers_go_with_the_person_and_none_is_kept_after(alpha: Agency, smtp: 
         assert not Reply.objects.exists()
         late = classify(reply("Tell me more, please."))
         assert replies.keep(message, late, digest=uuid4(), received_at=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("I am out of office. I am back on {far:%d %B %Y}.", 90),
+        ("Я в отпуске, вернусь 2 числа.", 7),
+        ("Ich bin bis einschließlich {day:%d.%m.%Y} nicht im Büro.", 13),
+        ("Je suis absent, de retour le {day:%d/%m/%Y}.", 12),
+        ("Estoy fuera de la oficina hasta el {day:%d/%m/%Y}.", 12),
+        ("Меня нет на месте. Буду в офисе с {day:%d.%m.%Y}.", 12),
+        ("I am out of office until {day:%d %B %Y}.", 12),
+    ],
+)
+def test_a_sequence_waits_for_the_day_of_return(alpha: Agency, smtp: Account, text: str, days: int) -> None:
+    """What is queued and what is still to be looked at, but for mails that were asked for."""
+    today = NOW.astimezone(alpha.zone).date()
+    raw = reply(
+        text.format(day=today + timedelta(days=12), far=today + timedelta(days=200)),
+        subject="Automatic reply: Your autumn fair",
+        headers="Auto-Submitted: auto-replied\r\n",
+    )
+    with context.entered(alpha):
+        message, other = sent(alpha, smtp, 2)
+        Enrollment.objects.update(look_at=NOW)
+        queued = stage.campaign(message.campaign.list)
+        launch.launch(queued, now=NOW)
+        receipt = stage.campaign(message.campaign.list, traffic_class="high_priority")
+        launch.launch(receipt, now=NOW)
+    came(raw.replace(b"7c3e1f@sender.test", f"{message.key}@sender.test".encode()))
+    with context.entered(alpha):
+        back = datetime.combine(today + timedelta(days=days), time(), alpha.zone)
+        assert Reply.objects.get().label == "out_of_office"
+        found = {one.contact_id: one for one in queued.messages.all()}
+        waits = found[message.contact_id]
+        assert (waits.due_at, waits.reason, waits.status) == (back, "away", "scheduled")
+        assert explain(waits, now=NOW).clears_at == back
+        assert found[other.contact_id].due_at == NOW
+        assert set(receipt.messages.values_list("due_at", flat=True)) == {NOW}
+        assert message.campaign.enrollments.get(contact=message.contact_id).look_at == back
+        assert message.campaign.enrollments.get(contact=other.contact_id).look_at == NOW
