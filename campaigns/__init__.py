@@ -28,6 +28,7 @@ links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
 preview      a step's mail as a contact would get it, made by the same
+trials       that mail to the agency's own people, by the way of every mail
 inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
 lifecycle    the only writer of a message's status, by guarded updates

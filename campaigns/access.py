@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow
+from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, TrialMail
 from tenants import context
 from tenants.users.models import User
 
@@ -46,6 +46,12 @@ def erasures_for(user: Visitor) -> QuerySet[Erasure]:
 def may_erase(user: Visitor) -> bool:
     """Whether this user may have a person erased."""
     return isinstance(user, User) and user.has_perm("campaigns.add_erasure")
+
+
+def trials_for(user: Visitor, campaign: Campaign) -> QuerySet[TrialMail]:
+    """The test mails of the campaign that this user may see, the newest first."""
+    found = TrialMail.objects.filter(step__campaign=campaign).select_related("step", "account", "sender")
+    return _seen_by(user, found.order_by("-pk"))
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

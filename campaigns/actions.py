@@ -1,6 +1,6 @@
 """What a person may do with a campaign now. The portal and the admin offer these and no other way to its state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,9 +9,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import control, doubt, feasibility, jobs
+from campaigns import control, doubt, feasibility, jobs, trials
 from campaigns import launch as launching
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, Contact, Message, Step
 from tenants import context
 
 Status = Campaign.Status
@@ -64,6 +64,22 @@ def end_doubts(name: str, messages: QuerySet[Message], *, by: str, now: datetime
     Raises ActionRefusedError where none of them is in doubt, or none may be sent.
     """
     return DOUBTS[name].take(messages, by, now)
+
+
+def send_trial(step: Step, contact: Contact, to: Iterable[str], *, by: str, now: datetime, variant: str = "") -> str:
+    """Send a step's mail, as the contact would get it, to people of the agency; return in words what is done. `by` is
+    the person's address, which it goes to unless others are given.
+
+    Raises ActionRefusedError with nothing changed.
+    """
+    try:
+        asked = trials.ask(step, contact, to, by=by, now=now, variant=variant)
+    except trials.TrialRefusedError as refused:
+        raise ActionRefusedError(*refused.problems) from None
+    jobs.ring_for_trials()
+    return ngettext("%(count)d test mail is on its way.", "%(count)d test mails are on their way.", len(asked)) % {
+        "count": len(asked)
+    }
 
 
 def _count_as_sent(messages: QuerySet[Message], by: str, now: datetime) -> str:

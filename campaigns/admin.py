@@ -23,10 +23,21 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import actions, erasure, feasibility, inspection, results
+from campaigns import access, actions, erasure, feasibility, inspection, results
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
-from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, Step, Suppression
+from campaigns.models import (
+    Campaign,
+    Contact,
+    ContactList,
+    Erasure,
+    Intake,
+    Message,
+    RejectedRow,
+    Step,
+    Suppression,
+    TrialMail,
+)
 from campaigns.progress import progress
 from providers.accounts.models import OperatorErasure, suppressed_value
 from providers.senders.admin import AccountFilter
@@ -275,7 +286,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     list_select_related = ("list",)
     search_fields = ("name",)
     inlines = (StepInline,)
-    actions = ("launch", "pause", "resume", "cancel")
+    actions = ("launch", "pause", "resume", "cancel", "send_trial")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
     shown = (
@@ -386,6 +397,23 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     def cancel(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
         self._take("cancel", request, campaigns)
 
+    @admin.action(description=gettext_lazy("Send me a test of the first mail"), permissions=["change"])
+    def send_trial(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        for campaign in campaigns:
+            step = campaign.steps.filter(position=1).select_related("campaign").first()
+            contact = access.contacts_of(request.user, campaign).order_by("pk").first()
+            if step is None or contact is None:
+                self.message_user(
+                    request, f"{campaign}: {_('It has no mail, or its list no contacts.')}", messages.ERROR
+                )
+                continue
+            try:
+                done = actions.send_trial(step, contact, [], by=request.user.get_username(), now=timezone.now())
+                self.message_user(request, done, messages.SUCCESS)
+            except actions.ActionRefusedError as refused:
+                for problem in refused.problems:
+                    self.message_user(request, f"{campaign}: {problem}", messages.ERROR)
+
     def _take(self, name: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
         for campaign in campaigns:
             try:
@@ -393,6 +421,36 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
             except actions.ActionRefusedError as refused:
                 for problem in refused.problems:
                     self.message_user(request, f"{campaign}: {problem}", messages.ERROR)
+
+
+class TrialMailAdmin(ReadOnly):
+    """Test mails to the agency's own people."""
+
+    list_display = ("recipient", "state", "said", "step", "account", "sender", "asked_at", "sent_at")
+    list_filter = ("status",)
+    list_select_related = ("step", "account", "sender")
+    search_fields = ("recipient", "by")
+    fields = (
+        ("step", "contact"),
+        ("recipient", "by"),
+        ("status", "said"),
+        ("account", "sender"),
+        ("asked_at", "sent_at"),
+        ("key", "provider_id"),
+    )
+    ordering = ("-pk",)
+
+    @admin.display(description=gettext_lazy("detail"))
+    def said(self, trial: TrialMail) -> str:
+        return trial.said
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("state"),
+        ordering="status",
+        label={"waiting": "info", "claimed": "info", "sent": "success", "failed": "danger", "unknown": "warning"},
+    )
+    def state(self, trial: TrialMail) -> tuple[str, str]:
+        return trial.status, trial.get_status_display()
 
 
 class MessageAdmin(ReadOnly):
@@ -497,6 +555,7 @@ for _model, _admin in (
     (RejectedRow, RejectedRowAdmin),
     (Suppression, SuppressionAdmin),
     (Erasure, ErasureAdmin),
+    (TrialMail, TrialMailAdmin),
 ):
     sites.agency.register(_model, _admin)
 sites.operator.register(OperatorErasure, OperatorErasureAdmin)

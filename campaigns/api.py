@@ -14,7 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from campaigns import access, actions, changes, choices, erasure, forecast, inspection, pace, results
 from campaigns.explain import explain
-from campaigns.models import Campaign, Erasure, Message, Metric
+from campaigns.models import Campaign, Erasure, Message, Metric, TrialMail
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
@@ -398,6 +398,31 @@ class ChoiceSerializer(serializers.Serializer[Any]):
     variant = serializers.CharField(max_length=1, allow_blank=True, help_text="A to F; empty takes the choice back.")
 
 
+class TrialAskedSerializer(serializers.Serializer[Any]):
+    """A step's mail for people of the agency."""
+
+    step = serializers.IntegerField(default=1, help_text="Its place.")
+    contact = serializers.EmailField(help_text="Whose mail it is: an address of the campaign's list.")
+    to = serializers.ListField(
+        child=serializers.EmailField(),
+        default=list,
+        help_text="Up to five people who have signed in to this agency. Empty: the key's user.",
+    )
+
+
+class TrialSerializer(serializers.ModelSerializer[TrialMail]):
+    """A test mail, and what became of it."""
+
+    step = serializers.IntegerField(source="step.position", help_text="Its place.")
+    detail = serializers.CharField(source="said", help_text="Why it waits or was not sent.")
+    account = serializers.CharField(source="account.name", default="", help_text="Name of the account.")
+    sender = serializers.CharField(source="sender.address", default="", help_text="Address that it was sent from.")
+
+    class Meta:
+        model = TrialMail
+        fields = ("key", "step", "recipient", "by", "status", "detail", "account", "sender", "asked_at", "sent_at")
+
+
 class Pages(PageNumberPagination):
     """50 a page, up to 200 with `?page_size=`."""
 
@@ -480,6 +505,24 @@ class CampaignViewSet(ViewSet):
         """What is to be said of its texts before it is launched, the worst first; `refused` prevents the launch."""
         campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
         return Response(FindingSerializer(inspection.inspect(campaign, now=timezone.now()), many=True).data)
+
+    @action(detail=True, methods=["get", "post"])
+    def trials(self, request: Request, pk: str) -> Response:
+        """The latest test mails; a POST sends one to each address given. 409 with the reason where none is sent."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        if request.method == "POST":
+            given = TrialAskedSerializer(data=request.data)
+            given.is_valid(raise_exception=True)
+            asked = given.validated_data
+            step = get_object_or_404(campaign.steps.select_related("campaign"), position=asked["step"])
+            contact = get_object_or_404(access.contacts_of(request.user, campaign), email__iexact=asked["contact"])
+            try:
+                by = request.user.get_username()
+                actions.send_trial(step, contact, asked["to"], by=by, now=timezone.now())
+            except actions.ActionRefusedError as refused:
+                raise Conflict(str(refused)) from None
+        found = access.trials_for(request.user, campaign)[: Pages.page_size]
+        return Response(TrialSerializer(found, many=True).data)
 
 
 def _wanted(given: dict[str, Any]) -> changes.Wanted:

@@ -172,13 +172,16 @@ def _compare(ledger: str, counted: Mapping[Any, int], rows: Mapping[Any, tuple[i
     return found
 
 
-# A mail that was in doubt when it went again stays counted for what was done before.
+# A mail that was in doubt when it went again stays counted for what was done before. A trial is of no campaign.
 _BOOKED = """(
 SELECT campaign_id, step_id, contact_id, account_id, sender_id, claimed_at, counted_on FROM campaigns_message
 WHERE status IN ('claimed', 'sent', 'unknown')
 UNION ALL
 SELECT m.campaign_id, m.step_id, m.contact_id, d.account_id, d.sender_id, d.claimed_at, d.counted_on
 FROM campaigns_doubtentry d JOIN campaigns_message m ON m.id = d.message_id WHERE d.claimed_at IS NOT NULL
+UNION ALL
+SELECT NULL, NULL, NULL, account_id, sender_id, claimed_at, counted_on
+FROM campaigns_trialmail WHERE claimed_at IS NOT NULL
 )"""
 _COUNTED = f"""
 SELECT m.account_id, m.sender_id, s.domain_id, (m.claimed_at AT TIME ZONE 'UTC')::date,

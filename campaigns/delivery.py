@@ -29,7 +29,7 @@ from campaigns.lifecycle import Claimed
 from campaigns.models import Suppression
 from campaigns.outcomes import Decision, Trouble, Verb
 from campaigns.reasons import Reason
-from providers.accounts import adapters, health, routing
+from providers.accounts import adapters, health, rate, routing
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import (
     AccountBlocked,
@@ -420,6 +420,18 @@ def report(account_id: int, trouble: Trouble, error: DeliveryError, *, now: date
             return True
         case _:
             return False
+
+
+def wait_for_turn(account: Account, clock: Clock, until: datetime) -> bool:
+    """Whether the account may be asked for one mail now: it is open, and its rate has room, for which it waits."""
+    while (now := clock()) < until:
+        if not health.of(account.pk).open(now):
+            return False
+        granted, wait = rate.take(account, 1)
+        if granted:
+            return True
+        time.sleep(min(wait, (until - now).total_seconds()))
+    return False
 
 
 def together_key(agency: Agency, claim: UUID, account_id: int) -> str:

@@ -16,7 +16,6 @@ stayed behind once is never asked about again, or its absence from that would be
 """
 
 import json
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,13 +31,13 @@ from django.utils.formats import localize
 from django.utils.translation import gettext as _
 
 from campaigns import caps, control, dispatch, lifecycle, outcomes, paced, precedence, rendering, suppressions
-from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, together_key
+from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, together_key, wait_for_turn
 from campaigns.due import Due
 from campaigns.envelopes import Envelopes
 from campaigns.lifecycle import KEY_HOLDS, Claimed
 from campaigns.models import Campaign, DoubtEntry, Message
 from campaigns.outcomes import Verb
-from providers.accounts import adapters, health, rate
+from providers.accounts import adapters, health
 from providers.accounts import ledger as accounts
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError, MessageRefused
@@ -107,7 +106,7 @@ def ask(account_id: int, *, clock: Clock, until: datetime) -> int:
     ended = 0
     with Lines(allotment.account) as lines:
         for message_id, claim in requests:
-            if not _turn(allotment.account, clock, until):
+            if not wait_for_turn(allotment.account, clock, until):
                 break
             ended += _ask(agency, allotment, lines, _read(account_id, message_id, claim), clock)
     return ended
@@ -168,18 +167,6 @@ def _next(message: Message, suppressed: bool, now: datetime) -> Next:
     if message.campaign.status == Campaign.Status.PAUSED:
         return Next(_("The provider is asked again once the campaign goes on."))
     return Next(_("The provider is asked again."), asked_at)
-
-
-def _turn(account: Account, clock: Clock, until: datetime) -> bool:
-    """Whether the account may be asked now: it is open, and its rate has room, for which it waits."""
-    while (now := clock()) < until:
-        if not health.of(account.pk).open(now):
-            return False
-        granted, wait = rate.take(account, 1)
-        if granted:
-            return True
-        time.sleep(min(wait, (until - now).total_seconds()))
-    return False
 
 
 def _ask(agency: Agency, allotment: Allotment, lines: Lines, doubted: Sequence[_Doubted], clock: Clock) -> int:

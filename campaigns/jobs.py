@@ -21,6 +21,7 @@ from campaigns import (
     feedback,
     lifecycle,
     returned,
+    trials,
 )
 from campaigns.audit import audit_quota
 from campaigns.due import Due
@@ -93,6 +94,7 @@ def tick() -> None:
         next_look = advance.advance(now=clock())
         control.finish_done(now=clock())
         more = clock() if control.follow_pauses(now=clock()) else None
+        more = clock() if ring_for_trials() else more
         found, next_asking = ring(now=clock()), ring_about_doubts(now=clock())
         following = min(filter(None, (more, found.following, next_asking, next_look)), default=None)
         visits.done(visiting[agency], following, now=clock())
@@ -173,6 +175,13 @@ def choose_variants() -> None:
 
 
 @job
+def send_trials() -> None:
+    """Send this agency's test mails."""
+    clock = Clock()
+    trials.send(clock=clock, until=clock() + timedelta(seconds=settings.DRAIN_SECONDS))
+
+
+@job
 def audit() -> None:
     """Every night: prove the quotas; a drift is an error in the log, and so an alert."""
     for drift in audit_quota().drifts:
@@ -229,6 +238,13 @@ def ring_about_doubts(*, now: datetime) -> datetime | None:
     for account_id in found.accounts:
         jobs.enqueue(ask, account_id)
     return found.following
+
+
+def ring_for_trials() -> bool:
+    """Let a worker send the test mails of the agency entered now; return whether there are any."""
+    if found := trials.pending():
+        jobs.enqueue(send_trials)
+    return found
 
 
 def _ring_for(agency: Agency, account_ids: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import MD5, Coalesce, Lower, Now
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from campaigns import gaps, pace, precedence
@@ -1095,3 +1095,66 @@ class DoubtEntry(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.message_id}: {self.what}"
+
+
+class TrialMail(AgencyRow):
+    """A step's mail to somebody of the agency, as the contact would get it. Written by `trials` alone.
+
+    It is in no campaign's numbers. Where it is counted, by `account`, `sender`, `claimed_at` and `counted_on`, it is so
+    in every ledger, whatever becomes of its step.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", pgettext_lazy("test mail", "Waiting")
+        CLAIMED = "claimed", _("Being sent")
+        SENT = "sent", pgettext_lazy("messages", "Sent")
+        FAILED = "failed", _("Failed")
+        UNKNOWN = "unknown", _("In doubt")
+
+    key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
+    step = models.ForeignKey(Step, on_delete=models.SET_NULL, null=True, related_name="trials", verbose_name=_("step"))
+    contact = models.ForeignKey(
+        Contact, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("contact")
+    )
+    variant = models.CharField(_("variant"), max_length=1, blank=True, default="")
+    recipient = models.EmailField(_("sent to"), max_length=254)
+    by = models.CharField(_("by"), max_length=254)
+    status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.WAITING)
+    detail = models.CharField(_("detail"), max_length=300, blank=True, default="")
+    asked_at = models.DateTimeField(_("asked for"), db_index=True)
+    account = models.ForeignKey(
+        Account, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, verbose_name=_("account")
+    )
+    sender = models.ForeignKey(
+        Sender, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, verbose_name=_("sender")
+    )
+    claimed_at = models.DateTimeField(null=True)
+    counted_on = models.DateField(null=True)
+    attempted_at = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(_("sent"), null=True)
+    provider_id = models.CharField(_("provider's id"), max_length=255, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("test mail")
+        verbose_name_plural = _("test mails")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=["claimed", "sent", "unknown"],
+                    account__isnull=False,
+                    sender__isnull=False,
+                    claimed_at__isnull=False,
+                    counted_on__isnull=False,
+                )
+                | Q(status__in=["waiting", "failed"], account=None, sender=None, claimed_at=None, counted_on=None),
+                name="trial_is_counted_while_it_may_be_sent",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recipient}: {self.status}"
+
+    @property
+    def said(self) -> str:
+        """The detail, in the language of the moment where it is in words of ours."""
+        return gettext(self.detail) if self.detail else ""

@@ -20,13 +20,18 @@ _NO_SENDER = "sender@example.com"
 _pixel = re.compile(rf'<img src="[^"]*/{TRACKING_PATH}[\w-]{{40}}\.gif"[^>]*>')
 
 
-def of(step: Step, contact: Contact, variant: str = "") -> Envelope:
-    """The envelope of this step's mail to this contact, from the sender who writes to them or else the first one.
+def sender_of(step: Step, contact: Contact) -> Sender | None:
+    """The sender who writes to this contact, or else the first one."""
+    enrolled = Enrollment.objects.filter(campaign=step.campaign_id, contact=contact, sender__isnull=False).first()
+    return (enrolled and enrolled.sender) or Sender.objects.filter(active=True).order_by("pk").first()
+
+
+def of(step: Step, contact: Contact, variant: str = "", sender: Sender | None = None) -> Envelope:
+    """The envelope of this step's mail to this contact, from this sender or that of `sender_of`.
 
     Without a `variant` it is the one that they have got or will get. Raises NotRenderedError and MessageRefused.
     """
-    enrolled = Enrollment.objects.filter(campaign=step.campaign_id, contact=contact, sender__isnull=False).first()
-    sender = (enrolled and enrolled.sender) or Sender.objects.filter(active=True).order_by("pk").first()
+    sender = sender or sender_of(step, contact)
     address, name = (sender.address, sender.name) if sender else (_NO_SENDER, "")
     message = Claimed(
         id=0,

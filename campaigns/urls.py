@@ -17,6 +17,7 @@ urlpatterns = [
     path("campaigns/<int:id>/preview/html/", views.campaign_preview_html, name="preview_html"),
     path("campaigns/<int:id>/results/", views.campaign_results, name="results"),
     path("campaigns/<int:id>/steps/<int:step>/choice/", views.campaign_choice, name="choice"),
+    path("campaigns/<int:id>/trials/", views.campaign_trials, name="trials"),
     path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
     path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
     path("contacts/", views.contacts, name="contacts"),

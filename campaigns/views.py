@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -38,9 +39,10 @@ from campaigns import (
     rendering,
     results,
     summaries,
+    trials,
 )
 from campaigns.forms import CampaignForm, EraseForm, UploadForm, VariantFields, initial, steps
-from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, Verdict
+from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, TrialMail, Verdict
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
@@ -50,6 +52,7 @@ CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
 LATEST_IMPORTS = 50
 DOUBTS_SHOWN = 20
+TRIALS_SHOWN = 10
 FORESEEN_DAYS = 10
 # Pictures may come from anywhere, as in a mail program; nothing else may come, run or lead away.
 PREVIEW_POLICY = (
@@ -196,6 +199,7 @@ def campaign_preview(request: HttpRequest, id: int) -> HttpResponse:
     if step and contact:
         try:
             found["mail"] = preview.of(step, contact, variant)
+            found |= {"people": _people(request), **_trials(step)}
         except (rendering.NotRenderedError, MessageRefused) as error:
             found["problem"] = str(error)
     return render(request, "campaigns/preview.html", found)
@@ -216,6 +220,27 @@ def campaign_preview_html(request: HttpRequest, id: int) -> HttpResponse:
     response = HttpResponse(preview.framed(mail))
     response.headers["Content-Security-Policy"] = PREVIEW_POLICY
     return response
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_trials(request: HttpRequest, id: int) -> HttpResponse:
+    """Send a step's mail to people of the agency; the part of the preview that tells what became of such mails."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    step, contact, variant = _previewed(request, campaign)
+    if request.method != "POST":
+        return render(request, "campaigns/_trials.html", {"campaign": campaign, **_trials(step)})
+    if not step or not contact:
+        raise Http404
+    try:
+        to, by = request.POST.getlist("to"), request.user.get_username()
+        done = actions.send_trial(step, contact, to, by=by, now=timezone.now(), variant=variant)
+        messages.success(request, done)
+    except actions.ActionRefusedError as refused:
+        for problem in refused.problems:
+            messages.error(request, problem)
+    query = urlencode({"step": step.position, "contact": contact.email, "variant": variant})
+    return redirect(f"{reverse('campaigns:preview', args=[campaign.pk])}?{query}#trials")
 
 
 @login_required
@@ -343,6 +368,18 @@ def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, C
     known = {text.letter for text in step.texts} if step else set()
     contact = (people.filter(email__iexact=address) if address else people).first()
     return step, contact, variant if variant in known else ""
+
+
+def _people(request: HttpRequest) -> list[str]:
+    """The addresses that a trial may go to, that of the visitor first."""
+    own = request.user.get_username()
+    return sorted(trials.people().values_list("email", flat=True), key=lambda email: (email != own, email))
+
+
+def _trials(step: Step | None) -> dict[str, Any]:
+    found = trials.of(step, TRIALS_SHOWN) if step else []
+    moving = any(one.status in (TrialMail.Status.WAITING, TrialMail.Status.CLAIMED) for one in found)
+    return {"step": step, "trials": found, "moving": moving}
 
 
 def import_summary(found: Intake) -> dict[str, Any]:

@@ -31,8 +31,9 @@ class SecretsField(models.BinaryField):  # type: ignore[type-arg]
     def get_prep_value(self, value: dict[str, str]) -> bytes:
         return seal(value, place=self._place())
 
-    def from_db_value(self, value: bytes | memoryview, *_: Any) -> dict[str, str]:
-        return unseal(bytes(value), place=self._place())
+    def from_db_value(self, value: bytes | memoryview | None, *_: Any) -> dict[str, str]:
+        # A row that a join has not found.
+        return {} if value is None else unseal(bytes(value), place=self._place())
 
     def get_default(self) -> dict[str, str]:
         return {}

@@ -32,6 +32,7 @@ from campaigns.models import (
     Step,
     Subscription,
     Suppression,
+    TrialMail,
     Variant,
     VariantChoice,
 )
@@ -134,6 +135,7 @@ def plant(agency: Agency) -> dict[str, Model]:
             received_at=NOW,
         )
         make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
+        make(TrialMail, step=step, contact=person, recipient=f"dan@{MARK}.test", by=f"dan@{MARK}.test", asked_at=NOW)
         make(Group, name=f"{MARK} group")
         colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)
         make(ApiKey, user=colleague, name=f"{MARK} key", prefix=f"{MARK}"[:12], digest="0" * 64)
