@@ -31,6 +31,7 @@ preview      a step's mail as a contact would get it, made by the same
 trials       that mail to the agency's own people, by the way of every mail
 inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
+held         mails whose text lacks a value, by field; on they go once it is there
 lifecycle    the only writer of a message's status, by guarded updates
 suppressions who must not be mailed: the one definition for all who ask
 optout       a reader leaves                                         → suppressions, cancelled messages

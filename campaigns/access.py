@@ -38,6 +38,11 @@ def contacts_of(user: Visitor, campaign: Campaign) -> QuerySet[Contact]:
     return _seen_by(user, Contact.objects.filter(subscriptions__list=campaign.list_id, subscriptions__active=True))
 
 
+def everybody_for(user: Visitor) -> QuerySet[Contact]:
+    """The contacts that this user may see and change."""
+    return _seen_by(user, Contact.objects.filter(erased_at=None))
+
+
 def erasures_for(user: Visitor) -> QuerySet[Erasure]:
     """The receipts of erasures that this user may see."""
     return _seen_by(user, Erasure.objects.all())

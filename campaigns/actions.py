@@ -1,6 +1,6 @@
 """What a person may do with a campaign now. The portal and the admin offer these and no other way to its state."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import control, doubt, feasibility, jobs, trials
+from campaigns import control, doubt, feasibility, held, jobs, trials
 from campaigns import launch as launching
 from campaigns.models import Campaign, Contact, Message, Step
 from tenants import context
@@ -27,7 +27,8 @@ class ActionRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step: in which states it is offered, and the question to ask before it, if any."""
+    """One step: in which states it is offered, the question to ask before it, if any, and whether it is one of the
+    buttons of every campaign."""
 
     name: str
     label: Promise
@@ -35,11 +36,12 @@ class Action:
     states: tuple[Status, ...]
     take: Callable[[Campaign, datetime], str]
     confirm: Promise | None = None
+    always: bool = True
 
 
 def offered(campaign: Campaign) -> list[Action]:
     """The steps that may be taken from the state that the campaign is in."""
-    return [action for action in ACTIONS.values() if campaign.status in action.states]
+    return [action for action in ACTIONS.values() if action.always and campaign.status in action.states]
 
 
 def take(name: str, campaign: Campaign, *, now: datetime) -> str:
@@ -125,6 +127,39 @@ def _join(campaign: Campaign, now: datetime) -> str:
     return text % {"name": campaign.name, "count": joined.total}
 
 
+def change_contact(contact: Contact, values: Mapping[str, str], *, now: datetime) -> str:
+    """Write a contact's fields, by name, and try their held mails again; return in words what is done.
+
+    Raises ActionRefusedError with nothing changed.
+    """
+    try:
+        count = held.change(contact, values, now=now)
+    except held.ContactRefusedError as refused:
+        raise ActionRefusedError(str(refused)) from None
+    return f"{_('The contact is saved.')} {_tried(count)}" if count else _("The contact is saved.")
+
+
+def release(contact: Contact, *, now: datetime) -> None:
+    """Try the held mails of a contact again, whose values a person has changed."""
+    if held.release(contact.pk, now=now):
+        jobs.ring()
+
+
+def _try_again(campaign: Campaign, now: datetime) -> str:
+    count = held.try_again(campaign, now=now)
+    if not count:
+        raise ActionRefusedError(_("No mail is held here for its text whose contact may be mailed."))
+    return _tried(count)
+
+
+def _tried(count: int) -> str:
+    jobs.ring()
+    words = ngettext(
+        "%(count)d mail that was held is tried again.", "%(count)d mails that were held are tried again.", count
+    )
+    return words % {"count": count}
+
+
 def _pause(campaign: Campaign, now: datetime) -> str:
     if not control.pause(campaign):
         raise ActionRefusedError(_("“%(name)s” is not running, so it cannot be paused.") % {"name": campaign.name})
@@ -164,6 +199,14 @@ ACTIONS = {
         ),
         Action("pause", gettext_lazy("Pause"), "secondary", (Status.RUNNING,), _pause),
         Action("resume", gettext_lazy("Resume"), "primary", (Status.PAUSED,), _resume),
+        Action(
+            "try-again",
+            gettext_lazy("Try again"),
+            "secondary",
+            (Status.RUNNING, Status.PAUSED, Status.FINISHED),
+            _try_again,
+            always=False,
+        ),
         Action("join", gettext_lazy("Add new contacts of the list"), "ghost", (Status.RUNNING, Status.PAUSED), _join),
         Action(
             "cancel",

@@ -82,6 +82,10 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
         return False
 
+    def save_model(self, request: HttpRequest, obj: Contact, form: "ModelForm[Contact]", change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        actions.release(obj, now=timezone.now())
+
 
 class ListAdmin(ModelAdmin):  # type: ignore[misc]
     """Groups of contacts. They are kept: campaigns and imports name them."""
@@ -286,7 +290,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     list_select_related = ("list",)
     search_fields = ("name",)
     inlines = (StepInline,)
-    actions = ("launch", "pause", "resume", "cancel", "send_trial")
+    actions = ("launch", "pause", "resume", "cancel", "try_again", "send_trial")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     settled = ("list", "traffic_class", "distribution", "shares", "overflow", *SEQUENCE, *WHEN, *TRACKING)
     shown = (
@@ -396,6 +400,10 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.action(description=gettext_lazy("Cancel for good"), permissions=["change"])
     def cancel(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
         self._take("cancel", request, campaigns)
+
+    @admin.action(description=gettext_lazy("Try again what is held for its text"), permissions=["change"])
+    def try_again(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        self._take("try-again", request, campaigns)
 
     @admin.action(description=gettext_lazy("Send me a test of the first mail"), permissions=["change"])
     def send_trial(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:

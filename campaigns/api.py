@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, choices, erasure, forecast, inspection, pace, results
+from campaigns import access, actions, changes, choices, erasure, forecast, held, inspection, pace, results
 from campaigns.explain import explain
 from campaigns.models import Campaign, Erasure, Message, Metric, TrialMail
 from campaigns.progress import progress
@@ -398,6 +398,25 @@ class ChoiceSerializer(serializers.Serializer[Any]):
     variant = serializers.CharField(max_length=1, allow_blank=True, help_text="A to F; empty takes the choice back.")
 
 
+class MissingSerializer(serializers.Serializer[Any]):
+    """Mails that are held because their contacts have no value in a field."""
+
+    name = serializers.CharField(help_text="The field, as texts name it.")
+    count = serializers.IntegerField(help_text="Mails.")
+
+
+class ContactSerializer(serializers.Serializer[Any]):
+    """A contact. What a change does not name stays; so do attributes that it does not name."""
+
+    id = serializers.IntegerField(read_only=True)
+    email = serializers.EmailField(read_only=True)
+    first_name = serializers.CharField(required=False, allow_blank=True)
+    last_name = serializers.CharField(required=False, allow_blank=True)
+    company = serializers.CharField(required=False, allow_blank=True)
+    attributes = serializers.DictField(child=serializers.CharField(allow_blank=True), required=False)
+    created_at = serializers.DateTimeField(read_only=True)
+
+
 class TrialAskedSerializer(serializers.Serializer[Any]):
     """A step's mail for people of the agency."""
 
@@ -507,6 +526,17 @@ class CampaignViewSet(ViewSet):
         return Response(FindingSerializer(inspection.inspect(campaign, now=timezone.now()), many=True).data)
 
     @action(detail=True, methods=["get", "post"])
+    def held(self, request: Request, pk: str) -> Response:
+        """What its held mails lack, the commonest first. A POST tries them again: 409 where there are none."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        if request.method == "POST":
+            try:
+                actions.take("try-again", campaign, now=timezone.now())
+            except actions.ActionRefusedError as refused:
+                raise Conflict(str(refused)) from None
+        return Response(MissingSerializer(held.by_field(campaign), many=True).data)
+
+    @action(detail=True, methods=["get", "post"])
     def trials(self, request: Request, pk: str) -> Response:
         """The latest test mails; a POST sends one to each address given. 409 with the reason where none is sent."""
         campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
@@ -529,6 +559,37 @@ def _wanted(given: dict[str, Any]) -> changes.Wanted:
     further = given.pop("variants", None)
     found = None if further is None else tuple(changes.WantedVariant(**one) for one in further)
     return changes.Wanted(**given, variants=found)
+
+
+class ContactViewSet(ViewSet):
+    """The contacts of the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """All contacts, the newest first, or with `?email=` the one of this address."""
+        pages = Pages()
+        found = access.everybody_for(request.user).order_by("-pk")
+        if address := request.query_params.get("email"):
+            found = found.filter(email__iexact=address)
+        shown = pages.paginate_queryset(found, request, view=self)
+        return pages.get_paginated_response(ContactSerializer(shown, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One contact."""
+        return Response(ContactSerializer(get_object_or_404(access.everybody_for(request.user), pk=pk)).data)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Write some of its fields; mails that were held for want of them are tried again."""
+        contact = get_object_or_404(access.everybody_for(request.user), pk=pk)
+        given = ContactSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        attributes = given.validated_data.pop("attributes", {})
+        try:
+            actions.change_contact(contact, {**attributes, **given.validated_data}, now=timezone.now())
+        except actions.ActionRefusedError as refused:
+            raise serializers.ValidationError(str(refused)) from None
+        return self.retrieve(request, pk)
 
 
 class MessageViewSet(ViewSet):

@@ -25,6 +25,7 @@ from django.conf import settings
 
 from campaigns import lifecycle, outcomes, rendering
 from campaigns.envelopes import Envelopes
+from campaigns.held import MISSING
 from campaigns.lifecycle import Claimed
 from campaigns.models import Suppression
 from campaigns.outcomes import Decision, Trouble, Verb
@@ -282,7 +283,7 @@ class Delivery:
             try:
                 ready.append(_Flight(message, self._envelopes.of(message)))
             except rendering.MissingValueError as error:
-                lifecycle.hold(message, Reason.MISSING_VALUE, str(error))
+                lifecycle.hold(message, Reason.MISSING_VALUE, f"{MISSING}{error.name}")
             except (rendering.NotRenderedError, MessageRefused) as error:
                 lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin(

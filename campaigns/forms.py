@@ -18,7 +18,8 @@ from django.utils.translation import gettext_lazy
 
 from campaigns import launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
-from campaigns.models import Campaign, ContactList, Duplicates, Metric, Step, StopOn, StopScope
+from campaigns.contact_columns import NAMES
+from campaigns.models import Campaign, Contact, ContactList, Duplicates, Metric, Step, StopOn, StopScope
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import Text
 from providers.accounts.routing import Route
@@ -65,6 +66,24 @@ class StopOnField(forms.MultipleChoiceField):
             help_text=Campaign._meta.get_field("stop_on").help_text,
             **kwargs,
         )
+
+
+class ContactForm(forms.Form):
+    """A contact's fields: those of everybody, those that the contact has, and those that are `asked` for."""
+
+    def __init__(self, contact: Contact, asked: Sequence[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        attributes = contact.attributes if isinstance(contact.attributes, dict) else {}
+        own = [name for name, value in attributes.items() if isinstance(value, str)]
+        for name in dict.fromkeys((*NAMES, *asked, *own)):
+            known = getattr(contact, name, "") if name in NAMES else attributes.get(name, "")
+            label = Contact._meta.get_field(name).verbose_name if name in NAMES else name  # type: ignore[union-attr]
+            self.fields[name] = forms.CharField(label=label, required=False, initial=known)
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """What was written anew, by name."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
 
 
 class EraseForm(forms.Form):

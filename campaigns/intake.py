@@ -21,7 +21,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from campaigns import erased, mail_hosts, suppressions
+from campaigns import erased, held, mail_hosts, suppressions
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
 from campaigns.models import ContactList, Intake, RejectedRow, Verdict
 from campaigns.validation import FORMULA_STARTS, Person, judge
@@ -61,6 +61,7 @@ def import_file(
             if check_mx:
                 _refuse_without_mail(cursor, resolver)
             _take(cursor, intake, now)
+            held.release_taken(now=now)
             _finish(cursor, intake)
     except BaseException as error:
         interrupted = _("The import was interrupted. Nothing was taken; start it again.")

@@ -9,6 +9,7 @@
     unknown ─count_as_sent→ sent                     a person says so
     unknown ─send_again→ scheduled                   a person says so: what it was counted for stays counted
     unknown ─refused_after_all→ failed               the provider never had it, and refuses it: its quota goes back
+    held ─try_again→ scheduled                       what its text lacked may be there now
     scheduled, held ─cancel, cancel_for→ cancelled
     scheduled ─bar→ cancelled
     scheduled ─follow_pauses→ scheduled              in the queue or parked, as its campaign runs or is paused
@@ -27,7 +28,7 @@ because what has a message and wants its enrollment has it claimed or in doubt.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -48,7 +49,8 @@ RESCUES = 3
 What = DoubtEntry.What
 # Resend keeps a key for 24 hours, https://resend.com/docs/dashboard/emails/idempotency-keys, as of 2026-11.
 KEY_HOLDS = timedelta(hours=23)
-# What waits for a campaign's days and hours.
+# What is held for its text, and what waits for a campaign's days and hours.
+TEXT_REASONS = [Reason.MISSING_VALUE, Reason.NOT_RENDERED]
 WINDOW_REASONS = [Reason.OUTSIDE_WINDOW, Reason.HOLIDAY]
 
 
@@ -399,6 +401,17 @@ def stop(messages: Sequence[Claimed]) -> None:
             {"reason": reason},
         )
     release([message for message in messages if message.id not in forbidden])
+
+
+def try_again(campaign_id: int | None, contact_ids: Collection[int] | None, *, now: datetime) -> set[int]:
+    """Queue what is held for its text, of a campaign, of these contacts or of both; return the ids of what is queued.
+
+    Not what belongs to a cancelled campaign, a sequence that has ended or a suppressed contact.
+    """
+    with connection.cursor() as cursor:
+        contacts = None if contact_ids is None else list(contact_ids)
+        cursor.execute(_TRY_AGAIN, {"now": now, "campaign": campaign_id, "contacts": contacts, "reasons": TEXT_REASONS})
+        return {row[0] for row in cursor.fetchall()}
 
 
 def cancel(campaign: Campaign) -> int:
@@ -848,6 +861,20 @@ CROSS JOIN LATERAL (
     SELECT ARRAY({suppressions.matching("p.email", "c.list_id", "s.source", lasting=True)}) AS sources
 ) s
 WHERE m.id = ANY(%s) AND (c.status = 'cancelled' OR s.sources <> '{{}}' OR e.ended <> '')
+"""  # noqa: S608 - see suppressions
+_TRY_AGAIN = f"""
+UPDATE campaigns_message m SET status = 'scheduled', reason = '', detail = '', due_at = %(now)s
+WHERE m.id IN (
+    SELECT h.id FROM campaigns_campaign c
+    JOIN campaigns_message h ON h.campaign_id = c.id AND h.status = 'held' AND h.reason = ANY(%(reasons)s)
+    JOIN campaigns_contact p ON p.id = h.contact_id
+    JOIN campaigns_enrollment e ON e.id = h.enrollment_id AND e.ended = ''
+    WHERE c.status <> 'cancelled' AND (%(campaign)s::bigint IS NULL OR c.id = %(campaign)s)
+      AND (%(contacts)s::bigint[] IS NULL OR h.contact_id = ANY(%(contacts)s))
+      AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+    ORDER BY h.id FOR UPDATE OF h
+)
+RETURNING m.id
 """  # noqa: S608 - see suppressions
 _CANCEL = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s

@@ -22,6 +22,7 @@ urlpatterns = [
     path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
     path("contacts/", views.contacts, name="contacts"),
     path("contacts/erasures/", views.erasures, name="erasures"),
+    path("contacts/<int:id>/", views.contact_edit, name="contact"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),
     path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),
 ]

@@ -30,9 +30,11 @@ from campaigns import (
     actions,
     changes,
     choices,
+    contact_columns,
     doubt,
     erasure,
     forecast,
+    held,
     inspection,
     intake,
     preview,
@@ -41,7 +43,7 @@ from campaigns import (
     summaries,
     trials,
 )
-from campaigns.forms import CampaignForm, EraseForm, UploadForm, VariantFields, initial, steps
+from campaigns.forms import CampaignForm, ContactForm, EraseForm, UploadForm, VariantFields, initial, steps
 from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, TrialMail, Verdict
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
@@ -52,6 +54,7 @@ CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
 LATEST_IMPORTS = 50
 DOUBTS_SHOWN = 20
+HELD_SHOWN = 10
 TRIALS_SHOWN = 10
 FORESEEN_DAYS = 10
 # Pictures may come from anywhere, as in a mail program; nothing else may come, run or lead away.
@@ -122,7 +125,10 @@ def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
     """One campaign, live."""
     found = _live(request, id)
-    return render(request, "campaigns/campaign_detail.html", {**found, "doubts": _doubts(request, id)})
+    missing = held.by_field(get_object_or_404(access.campaigns_for(request.user), pk=id), shown=HELD_SHOWN)
+    return render(
+        request, "campaigns/campaign_detail.html", {**found, "doubts": _doubts(request, id), "missing": missing}
+    )
 
 
 @login_required
@@ -322,6 +328,26 @@ def erasures(request: HttpRequest) -> HttpResponse:
     receipts = [{"receipt": one, "lines": erasure.lines(one)} for one in page.object_list]
     found = {"form": form, "may": may, "page": page, "receipts": receipts}
     return render(request, "campaigns/erasures.html", found)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def contact_edit(request: HttpRequest, id: int) -> HttpResponse:
+    """A contact's fields; `?field=` asks for one that it has not yet, `?campaign=` leads back there."""
+    contact = get_object_or_404(access.everybody_for(request.user), pk=id)
+    asked = [name for name in request.GET.getlist("field") if name and contact_columns.key_of(name) == name]
+    form = ContactForm(contact, asked[:1], request.POST or None)
+    back = request.GET.get("campaign", "")
+    known = access.campaigns_for(request.user)
+    campaign = known.filter(pk=int(back)).first() if re.fullmatch(r"[0-9]{1,9}", back) else None
+    if form.is_valid():
+        try:
+            messages.success(request, actions.change_contact(contact, form.changed, now=timezone.now()))
+            return redirect("campaigns:detail", campaign.pk) if campaign else redirect("campaigns:contact", contact.pk)
+        except actions.ActionRefusedError as refused:
+            form.add_error(None, str(refused))
+    found = {"contact": contact, "form": form, "campaign": campaign}
+    return render(request, "campaigns/contact_form.html", found)
 
 
 @login_required

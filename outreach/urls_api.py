@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from campaigns.api import CampaignViewSet, ErasureViewSet, MessageViewSet
+from campaigns.api import CampaignViewSet, ContactViewSet, ErasureViewSet, MessageViewSet
 
 
 class Nowhere(APIView):
@@ -21,6 +21,7 @@ class Nowhere(APIView):
 
 router = SimpleRouter()
 router.register("campaigns", CampaignViewSet, basename="campaign")
+router.register("contacts", ContactViewSet, basename="contact")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("messages", MessageViewSet, basename="message")
 

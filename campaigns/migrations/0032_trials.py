@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0012_erasure'),
-        ('campaigns', '0030_replies'),
+        ('campaigns', '0031_away'),
         ('senders', '0001_squashed_0009_counted_in_place'),
     ]
 
