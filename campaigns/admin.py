@@ -469,7 +469,7 @@ class MessageAdmin(ReadOnly):
     list_select_related = ("contact", "campaign", "account", "sender")
     search_fields = ("contact__email", "provider_id")
     fields = (
-        ("campaign", "step"),
+        ("campaign", "step", "variant"),
         ("contact", "sender"),
         ("planned", "account"),
         ("status", "reason"),

@@ -207,7 +207,7 @@ def _said(finding: Finding, step: Step) -> str:
             ) % {
                 "letter": leader,
                 "best": best,
-                "bar": number_format(100 * experiments.bar(step.sure_at / 100), 1),
+                "bar": number_format(round(100 * experiments.bar(step.sure_at / 100), 1), 1),
             }
     if finding.verdict in (Verdict.EARLY, Verdict.OPEN):
         said += " " + (
