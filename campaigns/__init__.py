@@ -29,6 +29,7 @@ tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
 preview      a step's mail as a contact would get it, made by the same
 trials       that mail to the agency's own people, by the way of every mail
+link_hosts   asks the DNS whether the hosts of links are there
 inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
 held         mails whose text lacks a value, by field; on they go once it is there

@@ -1,5 +1,6 @@
 """What is to be said of a campaign before it is launched: what of its texts would be refused, who would be held, what
-makes a mail land where nobody reads it, and which gaps its senders will keep. No network is asked.
+makes a mail land where nobody reads it, and which gaps its senders will keep. No network is asked but the DNS, about
+the hosts of links.
 """
 
 import re
@@ -13,7 +14,8 @@ from django.db import connection, models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import draft, launch, preview, rendering
+from campaigns import draft, launch, link_hosts, preview, rendering
+from campaigns.link_hosts import Found
 from campaigns.models import Campaign, Contact, Step
 from campaigns.planning import PlanRefusedError
 from campaigns.variants import Text
@@ -25,6 +27,7 @@ from providers.senders.models import Home
 # Gmail shows no more of a mail's HTML than this.
 CLIPPED_BYTES = 102 * 1024
 LEAST_TEXT = 100
+SHOWN = 10
 MOST_LINKS = 15
 _SHORTENERS = frozenset(["bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "buff.ly", "cutt.ly", "clck.ru"])
 _SHOUTED = (
@@ -69,6 +72,8 @@ def inspect(campaign: Campaign, *, now: datetime) -> list[Finding]:
     refused = [Finding("texts", Severity.REFUSED, None, problem) for problem in problems]
     found = [*refused] if refused else [one for step, text in texts for one in _of_text(campaign, step, text)]
     found += _shared_senders(campaign, now)
+    if not refused:
+        found += _hosts([text for _step, text in texts])
     order = list(Severity)
     return sorted(found, key=lambda one: (order.index(one.severity), one.where or 0, one.variant))
 
@@ -137,9 +142,35 @@ def _of_mail(source: Text, traffic_class: str, made: Envelope) -> Iterator[tuple
     yield from _spam(made, text)
 
 
-def _links(source: Text) -> Iterator[tuple[str, str]]:
+def _hosts(texts: Sequence[Text]) -> Iterator[Finding]:
+    """What the DNS says of the hosts that the texts' links lead to."""
+    hrefs = [href for text in texts for href in _hrefs(text)]
+    hosts = [host for href in hrefs if not _broken(href) and (host := _host_of(href))]
+    answers = link_hosts.look_up(hosts)
+    for said, words in (
+        (Found.UNKNOWN, _("The DNS knows no such host, so links to it lead nowhere: %(hosts)s.")),
+        (Found.INSIDE, _("This host is at an address that nobody outside can reach: %(hosts)s.")),
+    ):
+        for host in [host for host, answer in answers.items() if answer is said]:
+            yield Finding("lost_host", Severity.WARNING, None, words % {"hosts": host})
+    if rest := [host for host, answer in answers.items() if answer is Found.NOT_ASKED]:
+        words = _("The DNS could not be asked in time, so whether links lead anywhere is not checked: %(hosts)s.")
+        yield Finding("unchecked_hosts", Severity.NOTE, None, words % {"hosts": ", ".join(rest[:SHOWN])})
+
+
+def _hrefs(source: Text) -> list[str]:
     aside, pieces = rendering.set_liquid_aside(source.html)
-    hrefs = [rendering.put_liquid_back(found[1].strip("\"'").strip(), pieces) for found in _href.finditer(aside)]
+    return [rendering.put_liquid_back(found[1].strip("\"'").strip(), pieces) for found in _href.finditer(aside)]
+
+
+def _host_of(href: str) -> str:
+    """The host of an address that is not broken; empty where Liquid makes it, or it has none."""
+    host = urlsplit(href).hostname or "" if href.startswith(("http://", "https://")) else ""
+    return "" if "{{" in host or "{%" in host else host.lower()
+
+
+def _links(source: Text) -> Iterator[tuple[str, str]]:
+    hrefs = _hrefs(source)
     if len(hrefs) > MOST_LINKS:
         yield "many_links", _("The mail has %(count)d links; filters like few.") % {"count": len(hrefs)}
     for href in dict.fromkeys(hrefs):
