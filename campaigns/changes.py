@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import advance, launch, lifecycle, pace, sequence, variants
-from campaigns.models import Campaign, Message, Step, Variant, VariantChoice
+from campaigns.models import Campaign, FormerSubject, Message, Step, Variant, VariantChoice
 from tenants import context, visits
 
 MOST_STEPS = 12
@@ -467,6 +467,7 @@ def _save(campaign: Campaign, one: Wanted, position: int, now: datetime) -> None
         fields = ["position", "delay", "unit", "condition", "otherwise", *settings]
         step.save(update_fields=[*fields, *_TEXTS, "changed_at"] if changed else fields)
         if campaign.status != Campaign.Status.DRAFT:
+            _keep_subjects(as_it_was, texts, now)
             _compare_anew(as_it_was, texts, now)
     _save_variants(step, texts[1:])
 
@@ -482,6 +483,16 @@ def _save_variants(step: Step, texts: Sequence[variants.Text]) -> None:
         for name in (*_TEXTS, "weight"):
             setattr(one, name, getattr(text, name))
         one.save()
+
+
+def _keep_subjects(step: Step, texts: Sequence[variants.Text], now: datetime) -> None:
+    """Mails that were sent go on under the subject that they had."""
+    after = {variants.further(text.letter): text.subject for text in texts}
+    FormerSubject.objects.bulk_create(
+        FormerSubject(step=step, letter=letter, subject=text.subject, until=now)
+        for text in step.texts
+        if after.get(letter := variants.further(text.letter), text.subject) != text.subject
+    )
 
 
 def _compare_anew(step: Step, texts: Sequence[variants.Text], now: datetime) -> None:

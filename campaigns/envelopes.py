@@ -5,6 +5,7 @@ All that is the same for a step's mails is made once: a mail costs its tokens an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns import links, rendering, spintax, tokens, variants
 from campaigns.lifecycle import Claimed
-from campaigns.models import Message, Step
+from campaigns.models import FormerSubject, Message, Step
 from campaigns.threads import Sent, Thread, thread
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
@@ -77,18 +78,19 @@ class Envelopes:
             # What was tried while the step had but one text goes on with it.
             if weights[message.step_id] and not (message.variant or message.attempts or message.sendings):
                 message.variant = variants.assigned(weights[message.step_id], message.step_id, message.contact["email"])
-        texts = {(pk, _further(one.letter)): one for pk, step in steps.items() for one in step.texts}
-        needed = {(message.step_id, _further(message.variant)) for message in batch}
-        needed |= {(mail.step_id, _further(mail.variant)) for sent in before.values() for mail in sent}
+        texts = {(pk, variants.further(one.letter)): one for pk, step in steps.items() for one in step.texts}
+        needed = {(message.step_id, variants.further(message.variant)) for message in batch}
+        needed |= {(mail.step_id, variants.further(mail.variant)) for sent in before.values() for mail in sent}
         self._mails |= {
             key: _made(steps[key[0]], texts[key], self._agency, self._host) for key in needed if key in texts
         }
         if any(isinstance(mail, _Mail) and mail.names_sender for mail in self._mails.values()):
             senders = Sender.objects.filter(pk__in={message.sender_id for message in batch})
             self._signatures |= dict(senders.values_list("pk", "signature"))
+        former = _former_subjects(before)
         self._threads |= {
             message.id: thread(
-                [replace(mail, subject=_subject(texts, mail.step_id, mail.variant)) for mail in before[message.id]],
+                [replace(mail, subject=_subject_then(texts, former, mail)) for mail in before[message.id]],
                 message.step_id,
                 _subject(texts, message.step_id, message.variant),
                 message.variant,
@@ -148,16 +150,15 @@ class Envelopes:
         )
 
     def _mail(self, step_id: int, variant: str) -> _Mail:
-        mail = self._mails.get((step_id, _further(variant)), _GONE)
+        mail = self._mails.get((step_id, variants.further(variant)), _GONE)
         if not isinstance(mail, _Mail):
             raise rendering.NotRenderedError(str(mail))
         return mail
 
     def _subject_of(self, begun: Thread, filled: dict[str, Any]) -> str:
         """The subject as the mail that began the thread has it for the same contact."""
-        mail = self._mail(begun.step_id, begun.variant)
         seed = _seed(begun.step_id, begun.variant, filled["email"])
-        return rendering.subject(mail.texts, {**filled, spintax.SEED: seed})
+        return rendering.subject(_texts_of(begun.subject), {**filled, spintax.SEED: seed})
 
     def _return_path(self, key: UUID) -> str | None:
         if not settings.BOUNCE_DOMAIN:
@@ -178,25 +179,47 @@ def _mails_before(batch: Sequence[Claimed]) -> dict[int, list[Sent]]:
     sent = Message.objects.filter(
         enrollment__in=[message.enrollment_id for message in batch], status=Message.Status.SENT
     ).order_by("sent_at", "pk")
-    for enrollment_id, key, step_id, variant, address in sent.values_list(
-        "enrollment", "key", "step", "variant", "sender__address"
+    for enrollment_id, key, step_id, variant, address, attempted_at, sent_at in sent.values_list(
+        "enrollment", "key", "step", "variant", "sender__address", "attempted_at", "sent_at"
     ):
-        by_enrollment.setdefault(enrollment_id, []).append(Sent(message_id(key, address), step_id, "", variant))
+        one = Sent(message_id(key, address), step_id, "", variant, attempted_at or sent_at)
+        by_enrollment.setdefault(enrollment_id, []).append(one)
     return {message.id: by_enrollment.get(message.enrollment_id, []) for message in batch}
 
 
-def _further(variant: str) -> str:
-    """The letter of a text that is not the step's own, else nothing."""
-    return variant if variant != variants.OWN else ""
+def _former_subjects(before: Mapping[int, Sequence[Sent]]) -> dict[tuple[int, str], list[tuple[datetime, str]]]:
+    """The subjects that the steps of these mails had before those of now, the oldest first, each until when."""
+    found: dict[tuple[int, str], list[tuple[datetime, str]]] = {}
+    if steps := {mail.step_id for sent in before.values() for mail in sent}:
+        rows = FormerSubject.objects.filter(step__in=steps).order_by("until", "pk")
+        for step_id, letter, until, subject in rows.values_list("step", "letter", "until", "subject"):
+            found.setdefault((step_id, letter), []).append((until, subject))
+    return found
+
+
+def _subject_then(
+    texts: Mapping[tuple[int, str], variants.Text],
+    former: Mapping[tuple[int, str], Sequence[tuple[datetime, str]]],
+    mail: Sent,
+) -> str:
+    """The subject of the step as it was written when the mail went."""
+    known = former.get((mail.step_id, variants.further(mail.variant)), ())
+    then = (subject for until, subject in known if mail.at is not None and mail.at < until)
+    return next(then, _subject(texts, mail.step_id, mail.variant))
+
+
+@lru_cache(maxsize=512)
+def _texts_of(subject: str) -> rendering.Texts:
+    return rendering.parse(subject, "", "-")
 
 
 def _subject(texts: Mapping[tuple[int, str], variants.Text], step_id: int, variant: str) -> str:
-    found = texts.get((step_id, _further(variant)))
+    found = texts.get((step_id, variants.further(variant)))
     return found.subject if found else ""
 
 
 def _seed(step_id: int, variant: str, address: str) -> bytes:
-    letter = _further(variant)
+    letter = variants.further(variant)
     return spintax.seed(step_id, *([letter] if letter else []), address)
 
 

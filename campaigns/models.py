@@ -707,6 +707,23 @@ class Variant(AgencyRow):
         return f"{self.letter}: {self.subject}"
 
 
+class FormerSubject(AgencyRow):
+    """The subject that a step of a launched campaign had until then, as it was written, of the further text of that
+    letter or of its own: what was sent so goes on as it began. Written by `changes` alone."""
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="former_subjects", verbose_name=_("step"))
+    letter = models.CharField(_("letter"), max_length=1, blank=True)
+    subject = models.CharField(_("subject"), max_length=250, blank=True)
+    until = models.DateTimeField(_("until"))
+
+    class Meta:
+        verbose_name = _("former subject")
+        verbose_name_plural = _("former subjects")
+
+    def __str__(self) -> str:
+        return self.subject
+
+
 class VariantChoice(AgencyRow):
     """What was decided about the variants of a step, by whom and on what evidence. `letter` is empty where a choice was
     taken back. `evidence` is what `results` told of the step then."""

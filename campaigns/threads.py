@@ -2,28 +2,31 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 _REPLY = re.compile(r"\s*re\s*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A mail that went out: its Message-ID, its step and variant, and their subject as it is written there."""
+    """A mail that went out, and when: its Message-ID, its step and variant, and their subject as it was written."""
 
     message_id: str
     step_id: int
     subject: str
     variant: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The step that gave it its subject, with its variant, and the Message-IDs so far, the first one first."""
+    """The step that gave it its subject, as it was written, with its variant, and the Message-IDs so far."""
 
     step_id: int
     references: tuple[str, ...] = ()
     variant: str = ""
+    subject: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,10 +43,10 @@ class Thread:
 def thread(before: Iterable[Sent], step_id: int, subject: str, variant: str = "") -> Thread:
     """The thread of a mail of this step after those `before`, in the order in which they went: an empty subject, or the
     one that the thread has, goes on with it, and another begins one."""
-    found, current = Thread(step_id, variant=variant), None
+    found, current = Thread(step_id, variant=variant, subject=subject), None
     for mail in (*before, Sent("", step_id, subject, variant)):
         if current is None or mail.subject not in ("", current):
-            found, current = Thread(mail.step_id, variant=mail.variant), mail.subject
+            found, current = Thread(mail.step_id, variant=mail.variant, subject=mail.subject), mail.subject
         if mail.message_id:
-            found = Thread(found.step_id, (*found.references, mail.message_id), found.variant)
+            found = replace(found, references=(*found.references, mail.message_id))
     return found

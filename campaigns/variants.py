@@ -13,6 +13,13 @@ from math import log
 OWN = "A"
 FURTHER = "BCDEF"
 MOST = 1 + len(FURTHER)
+
+
+def further(letter: str) -> str:
+    """The letter of a text that is not the step's own, else nothing."""
+    return letter if letter != OWN else ""
+
+
 MOST_WEIGHT = 100
 
 

@@ -140,5 +140,5 @@ def test_a_thread_is_what_follows_the_last_new_subject(subjects: list[str]) -> N
 
 
 def test_a_first_mail_begins_a_thread() -> None:
-    assert thread([], 7, "Hello") == threads.Thread(7)
+    assert thread([], 7, "Hello") == threads.Thread(7, subject="Hello")
     assert sequence.MET.keys() == set(Condition) - {Condition.NONE}

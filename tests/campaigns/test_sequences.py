@@ -2,13 +2,26 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 
-from campaigns import advance, control, dispatch, draft, feedback, forecast, launch, lifecycle, mail_audit, optout
+from campaigns import (
+    advance,
+    changes,
+    control,
+    dispatch,
+    draft,
+    feedback,
+    forecast,
+    launch,
+    lifecycle,
+    mail_audit,
+    optout,
+)
 from campaigns.envelopes import Envelopes
 from campaigns.models import Campaign, Contact, Enrollment, Link, Message, Step, Subscription, Suppression
 from providers.accounts.envelope import Envelope
@@ -401,3 +414,18 @@ def test_a_forecast_has_the_follow_ups_in_it(alpha: Agency, account: Account) ->
         assert forecast.forecast(made, now=NOON).mails == 60
         Days(alpha, account).live(NOON + HOUR)
         assert forecast.forecast(made, now=NOON + 2 * HOUR).mails == 40
+
+
+def test_a_changed_subject_leaves_the_threads_of_what_was_sent_alone(alpha: Agency, days: Days) -> None:
+    with context.entered(alpha):
+        made = campaign(4, {}, {"delay": 4, "unit": "days"})
+        days.live(NOON + DAY)
+        first, *later = changes.steps_of(made)
+        changes.change(made, [replace(first, subject="{New|Newer} for {{ first_name }}"), *later], now=NOON + DAY)
+        days.live(NOON + 9 * DAY)
+        assert len(days.envelopes) == 4
+        for mail, *rest in days.envelopes.values():
+            assert rest
+            assert not mail.subject.startswith("New")
+            assert {one.subject for one in rest} == {f"Re: {mail.subject}"}
+            assert rest[0].headers["In-Reply-To"] == mail.message_id

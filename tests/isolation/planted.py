@@ -20,6 +20,7 @@ from campaigns.models import (
     Enrollment,
     Erasure,
     ErasureKey,
+    FormerSubject,
     Intake,
     LaunchForecast,
     Link,
@@ -93,6 +94,7 @@ def plant(agency: Agency) -> dict[str, Model]:
         step = make(Step, campaign=campaign, subject=f"{MARK} subject", html=f"<p>{MARK}</p>")
         make(Variant, step=step, letter="B", subject=f"{MARK} other", text=MARK)
         make(VariantChoice, step=step, letter="B", by=f"dan@{MARK}.test", at=NOW, evidence={"because": MARK})
+        make(FormerSubject, step=step, subject=f"{MARK} before", until=NOW)
         make(Link, step=step, url=f"https://{MARK}.example/offer")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
         planted["campaigns.campaignoutcome"] = CampaignOutcome.objects.create(campaign=campaign, bounced=1)
