@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db import transaction
 from django.db.models import Count, JSONField, QuerySet
 from django.forms import CharField, ModelForm
 from django.http import HttpRequest
@@ -23,7 +24,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import access, actions, erasure, feasibility, inspection, results
+from campaigns import access, actions, consent, erasure, feasibility, inspection, results
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import (
@@ -63,14 +64,46 @@ class ReadOnly(ModelAdmin):  # type: ignore[misc]
 class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     """People who may be written to. They come in by imports; their address stays what it was."""
 
-    list_display = ("email", "first_name", "last_name", "company", "created_at")
+    list_display = ("email", "first_name", "last_name", "company", "basis", "created_at")
     search_fields = ("email", "first_name", "last_name", "company")
-    fields = ("email", "first_name", "last_name", "company", "attributes", "created_at")
+    fields = ("email", "first_name", "last_name", "company", "attributes", "basis", "evidence", "created_at")
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 6})}}
-    readonly_fields = ("email", "created_at")
+    readonly_fields = ("email", "evidence", "created_at")
     ordering = ("-pk",)
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    def save_model(self, request: HttpRequest, obj: Contact, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            if "basis" in form.changed_data:
+                now = timezone.now()
+                told = consent.Evidence(consent.Source.PERSON, now, by=request.user.get_username())
+                consent.record([obj.pk], obj.basis, told, now=now)
+
+    @admin.display(description=gettext_lazy("evidence of consent"), empty_value="—")
+    def evidence(self, obj: Contact) -> str | None:
+        entries = obj.consent_entries.select_related("list", "intake")[:20]
+        lines = (
+            (
+                localize(timezone.localtime(one.at)),
+                one.get_basis_display() or _("Not known"),
+                one.list or _("all lists"),
+                " · ".join(
+                    str(part)
+                    for part in (
+                        one.get_source_display(),
+                        one.detail,
+                        one.text or (one.intake.consent_text if one.intake else ""),
+                        one.remote_ip,
+                        one.by,
+                    )
+                    if part
+                ),
+            )
+            for one in entries
+        )
+        return format_html_join("", "<p>{} {} ({}): {}</p>", lines) or None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
         found: QuerySet[Contact] = super().get_queryset(request)

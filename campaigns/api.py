@@ -298,6 +298,15 @@ class CostSerializer(serializers.Serializer[Any]):
     total = serializers.DecimalField(12, 2)
 
 
+class ConsentSerializer(serializers.Serializer[Any]):
+    """Contacts of a draft who have given no consent, where an account requires it."""
+
+    without = serializers.IntegerField(help_text="How many contacts that are.")
+    held = serializers.IntegerField(help_text="Those of their mails that wait, for no account takes them.")
+    accounts = serializers.ListField(child=serializers.CharField(), help_text="Accounts that they do not leave by.")
+    text = serializers.CharField(help_text="The same in words.")
+
+
 class ForecastSerializer(serializers.Serializer[Any]):
     """What is foreseen of the mails that have not gone; of a draft, as if it were launched now."""
 
@@ -308,6 +317,7 @@ class ForecastSerializer(serializers.Serializer[Any]):
     days = ForeseenDaySerializer(many=True)
     without = WithoutSerializer(many=True)
     problems = serializers.ListField(child=serializers.CharField(), help_text="What is wrong, in words.")
+    consent = ConsentSerializer(help_text="null where all have given it or no account requires it.")
 
 
 class ComparedSerializer(serializers.Serializer[Any]):

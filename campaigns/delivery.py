@@ -392,7 +392,11 @@ class Delivery:
             self._routes = routes.usable(self._agency, now=now)
         refused_by = [*message.refused_by, self._account.pk]
         open_to_it = routes.of_sender(self._routes, message.sender_id) if message.in_thread else self._routes
-        following = routing.next_route(open_to_it, message.traffic_class, refused_by=refused_by)
+        following = routing.next_route(
+            [route for route in open_to_it if route.takes(consented=message.consented)],
+            message.traffic_class,
+            refused_by=refused_by,
+        )
         if following is not None:
             self.moved_to.add(following.account_id)
             lifecycle.reschedule(

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from providers.accounts import ledger as accounts
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
 from providers.senders.ledger import Seat, Seats
-from tenants import context
+from tenants import context, visits
 from tenants.models import Agency
 
 BATCH = 100
@@ -78,7 +79,7 @@ def claim_batch(
     pace = paced.running(agency, now=now)
     with transaction.atomic():
         found = senders.take_seats(allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours)
-        first = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
+        first = _due(allotment.account, found, closed=pace.closed, now=now, limit=limit)
         if not first:
             if not due.waits(allotment.account_id, now=now):
                 return []
@@ -87,7 +88,7 @@ def claim_batch(
             found = senders.take_seats(
                 allotment.account_id, day=day, now=now, limit=limit, hours=pace.hours, among=waited_for
             )
-            first = _due(allotment.account_id, found, closed=pace.closed, now=now, limit=limit)
+            first = _due(allotment.account, found, closed=pace.closed, now=now, limit=limit)
         kept = paced.gaps_kept(found.domains) if first else {}
         placed = place(_apart(pace.admit(first), alone=alone), found, now=now, kept=kept)
         granted = accounts.reserve(allotment.account, allotment, len(placed), now=now) if placed else 0
@@ -164,13 +165,14 @@ def _has_room(seat: Seat, domains: dict[int, int]) -> bool:
 
 
 def _due(
-    account_id: int, found: Seats, *, closed: list[int], now: datetime, limit: int
+    account: Account, found: Seats, *, closed: list[int], now: datetime, limit: int
 ) -> list[tuple[Claimed, int | None]]:
     if not found.seats:
         return []
     rows = _read_due(
         {
-            "account": account_id,
+            "account": account.pk,
+            "consent": account.requires_consent,
             "now": now,
             "closed": closed,
             "senders": [seat.sender_id for seat in found.seats],
@@ -186,13 +188,14 @@ def _due(
                 campaign_id=row[2],
                 step_id=row[3],
                 enrollment_id=row[4],
-                account_id=account_id,
+                account_id=account.pk,
                 refused_by=row[5],
                 attempts=row[6],
                 rescues=row[14],
                 sendings=row[17],
                 variant=row[18],
                 in_thread=row[8] is not None,
+                consented=row[20],
                 traffic_class=row[7],
                 gap=gaps.of_campaign(row[7], row[15], row[16]).of(row[1]),
                 # Django leaves JSON of a raw query as text.
@@ -205,13 +208,18 @@ def _due(
 
 
 def _read_due(values: dict[str, Any]) -> list[Any]:
-    """What may go; what must not any more is cancelled on the way, before any quota is counted for it."""
+    """What may go; what must not any more is cancelled on the way, and what lacks the consent that the account requires
+    is held, before any quota is counted for it."""
     while True:
         rows = _lock_due(values)
-        barred = [row[0] for row in rows if row[19]]
-        lifecycle.bar(barred)
-        if len(barred) < len(rows) or not barred:
-            return [row for row in rows if not row[19]]
+        going = [row for row in rows if not row[19] and (row[20] or not values["consent"])]
+        if len(going) < len(rows):
+            lifecycle.bar([row[0] for row in rows if row[19]])
+            lifecycle.hold_lacking([row[0] for row in rows if not row[19] and values["consent"] and not row[20]])
+            # Another account may take them.
+            transaction.on_commit(partial(visits.ask, values["now"]))
+        if going or not rows:
+            return going
 
 
 def _lock_due(values: dict[str, Any]) -> list[Any]:
@@ -255,7 +263,7 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT m.id, m.key, m.campaign_id, m.step_id, m.enrollment_id, m.refused_by, m.attempts, c.traffic_class, e.sender_id,
        p.email, p.first_name, p.last_name, p.company, p.attributes, m.rescues, c.gap_seconds, c.gap_jitter_seconds,
-       m.sendings, m.variant, EXISTS ({suppressions.matching("p.email", "c.list_id")})
+       m.sendings, m.variant, EXISTS ({suppressions.matching("p.email", "c.list_id")}), e.consented
 FROM chosen
 JOIN campaigns_message m ON m.id = chosen.id AND (m.status = 'scheduled') IS TRUE AND NOT m.parked
     AND m.account_id = %(account)s AND m.due_at <= %(now)s

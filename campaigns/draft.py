@@ -4,17 +4,19 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import ngettext
 
 from campaigns import planning, suppressions
 from campaigns.models import Campaign, Duplicates
-from campaigns.planning import Share
+from campaigns.permission import GIVEN
+from campaigns.planning import Plan
 from providers.senders import routes
 from tenants import context
 
 # Whom a campaign to a list writes to, in this order: the contacts of the list that may be mailed, but for those whom
 # campaigns in the states `others` have. Its values are those of `audience`.
 AUDIENCE = f"""
-SELECT p.id, p.email, p.attributes
+SELECT p.id, p.email, p.attributes, {GIVEN} AS consented
 FROM campaigns_subscription u JOIN campaigns_contact p ON p.id = u.contact_id
 WHERE u.list_id = %(list)s AND u.active
   AND NOT EXISTS ({suppressions.matching("p.email", "u.list_id", lasting=True)})
@@ -31,22 +33,41 @@ def audience(campaign: Campaign) -> dict[str, Any]:
     return {"list": campaign.list_id, "campaign": campaign.pk or 0, "others": _OTHERS[campaign.duplicates]}
 
 
+def sizes(campaign: Campaign) -> tuple[int, int]:
+    """How many contacts a launch now would write to: those who have given consent, and the others."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES, audience(campaign))
+        consented, others = cursor.fetchone()
+        return consented, others
+
+
 def size(campaign: Campaign) -> int:
     """How many contacts a launch now would write to."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SIZE, audience(campaign))
-        return int(cursor.fetchone()[0])
+    return sum(sizes(campaign))
 
 
-def plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
-    """Spread so many mails over the accounts of the agency entered now. Raises PlanRefusedError."""
-    return planning.distribute(
-        total,
+def plan(campaign: Campaign, consented: int, others: int, *, now: datetime) -> Plan:
+    """Spread so many mails to contacts who have given consent, and so many to others, over the accounts of the agency
+    entered now. Raises PlanRefusedError."""
+    return planning.spread(
+        consented,
+        others,
         routes.plannable(context.current_agency(), now=now),
         traffic_class=campaign.traffic_class,
         mode=campaign.distribution,
         shares=campaign.shares,
     )
+
+
+def nobody_consented(total: int) -> str:
+    """Why a campaign that could reach so many contacts reaches none, and what to do."""
+    return ngettext(
+        "The contact has not given consent, and every account that this agency may use requires it. Record the "
+        "contact's consent, or ask the operator for an account that does not require it.",
+        "None of the %(count)d contacts has given consent, and every account that this agency may use requires it. "
+        "Record their consent, or ask the operator for an account that does not require it.",
+        total,
+    ) % {"count": total}
 
 
 _ACTIVE = [Campaign.Status.RUNNING, Campaign.Status.PAUSED]
@@ -55,4 +76,6 @@ _OTHERS: dict[str, list[str]] = {
     Duplicates.ACTIVE: [*_ACTIVE],
     Duplicates.ANY: [*_ACTIVE, Campaign.Status.FINISHED, Campaign.Status.CANCELLED],
 }
-_SIZE = f"SELECT count(*) FROM ({AUDIENCE}) a"  # noqa: S608 - of constants
+_SIZES = f"""
+SELECT count(*) FILTER (WHERE a.consented), count(*) FILTER (WHERE NOT a.consented) FROM ({AUDIENCE}) a
+"""  # noqa: S608 - of constants

@@ -118,7 +118,7 @@ def explain(message: Message, *, now: datetime) -> Explanation:
         attempted_at=message.attempted_at,
         next=following,
         refused_by=list(refused),
-        numbers=list(_numbers(message, agency, now)) if message.status == Status.SCHEDULED else [],
+        numbers=list(_numbers_of(message, agency, now)),
         events=list(_events(message)),
     )
 
@@ -129,6 +129,21 @@ def _events(message: Message) -> Iterator[Happened]:
         kind = event.get_bounce_class_display()
         detail = ": ".join(str(part) for part in (kind, event.detail) if part)
         yield Happened(event.type, str(event.get_type_display()), event.at, event.source, detail)
+
+
+def _numbers_of(message: Message, agency: Agency, now: datetime) -> Iterator[Number]:
+    if message.status == Status.SCHEDULED:
+        yield from _numbers(message, agency, now)
+    elif message.status == Status.HELD and message.reason == Reason.NEEDS_CONSENT:
+        enrolled = message.campaign.enrollments
+        yield Number(
+            _("Contacts of the campaign who have given consent"),
+            enrolled.filter(consented=True).count(),
+            enrolled.count(),
+        )
+        mine = list(ledger.allotments(agency))
+        lenient = sum(not one.account.requires_consent for one in mine)
+        yield Number(_("Your accounts that take mails without consent"), lenient, len(mine))
 
 
 def _numbers(message: Message, agency: Agency, now: datetime) -> Iterator[Number]:

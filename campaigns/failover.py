@@ -5,20 +5,24 @@ spread in proportion to what is left of each account's quota.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
-from campaigns import due, lifecycle
+from campaigns import control, due, lifecycle
 from campaigns.models import Campaign, Message
 from campaigns.outcomes import WHEN_ALL_REFUSE
-from campaigns.planning import largest_remainder
+from campaigns.planning import distribute, largest_remainder
 from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.routing import Route
 from providers.senders import routes
 from providers.senders.models import Sender
 from tenants.models import Agency
+
+# Mails that waited for consent, at a time.
+HELD_AT_ONCE = 10_000
 
 
 def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
@@ -51,6 +55,30 @@ def relieve(agency: Agency, account_id: int, *, now: datetime) -> set[int]:
         moved |= _spread(account_id, ids, traffic_class, others, now=now)
         if all_refuse:
             lifecycle.postpone(account_id, ids, Reason.ACCOUNTS_REFUSED, until=now + WHEN_ALL_REFUSE, now=now)
+    return moved
+
+
+def rehome(agency: Agency, *, now: datetime) -> int:
+    """Let mails that wait for consent go: those whose contact has given it, or whose account no longer requires it, and
+    those that another account takes without; return how many moved to another one."""
+    reopened = lifecycle.let_go(now=now, at_most=HELD_AT_ONCE)
+    held = Message.objects.filter(status=Message.Status.HELD, reason=Reason.NEEDS_CONSENT)
+    waiting = Campaign.objects.filter(
+        Exists(held.filter(campaign=OuterRef("pk"))),
+        status__in=[Campaign.Status.RUNNING, Campaign.Status.PAUSED, Campaign.Status.FINISHED],
+    )
+    by_class, moved = _by_class(waiting), 0
+    lenient = [one for one in routes.plannable(agency, now=now) if one.takes(consented=False)] if by_class else []
+    for traffic_class, ids in by_class.items() if lenient else ():
+        left = min(HELD_AT_ONCE, held.filter(campaign__in=ids).count())
+        shares = distribute(left, lenient, traffic_class=traffic_class, mode="by_class")
+        # And once more for the threads whose sender has no way through the account that they fell to.
+        for share in [*shares, *(replace(one, count=left) for one in shares)]:
+            if share.count and left:
+                done = lifecycle.move_held(share.account_id, ids, at_most=min(share.count, left), now=now)
+                left, moved = left - done, moved + done
+        reopened |= set(ids) if moved else set()
+    control.reopen(reopened)
     return moved
 
 

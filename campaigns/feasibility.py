@@ -115,7 +115,7 @@ def _bounds(agency: Agency, now: datetime) -> dict[str, Any]:
 # The accounts that the agency may use, and the pairs of account and sender through which a mail can leave one day.
 _MEANS = """
 WITH usable AS MATERIALIZED (
-    SELECT a.id, a.name,
+    SELECT a.id, a.name, a.requires_consent,
            COALESCE(h.blocked, false) AND (
                NOT h.blocked_by_check
                OR EXISTS (SELECT FROM accounts_healthcheck k WHERE k.account_id = a.id AND k.at <= %(lost)s)
@@ -129,14 +129,14 @@ WITH usable AS MATERIALIZED (
     LEFT JOIN accounts_health h ON h.account_id = a.id
     WHERE t.agency_id = %(agency)s
 ), seats AS MATERIALIZED (
-    SELECT u.id AS account_id, s.id AS sender_id, LEAST(s.per_day, g.per_day) > 0 AS allowed
+    SELECT u.id AS account_id, u.requires_consent, s.id AS sender_id, LEAST(s.per_day, g.per_day) > 0 AS allowed
     FROM usable u
     JOIN senders_home h ON h.account_id = u.id
     JOIN senders_senderdomain g ON g.id = h.domain_id
     JOIN senders_sender s ON s.domain_id = g.id AND s.active
     WHERE NOT u.blocked AND u.allowed
 ), ways AS MATERIALIZED (
-    SELECT account_id, sender_id FROM seats WHERE allowed
+    SELECT account_id, requires_consent, sender_id FROM seats WHERE allowed
 ), means AS (
     SELECT (SELECT count(*) FROM usable) AS usable,
            (SELECT count(*) FROM usable WHERE NOT blocked) AS unblocked,
@@ -164,7 +164,8 @@ LEFT JOIN LATERAL (
     SELECT true AS found
     FROM campaigns_message m
     JOIN campaigns_enrollment e ON e.id = m.enrollment_id
-    JOIN ways w ON (e.sender_id IS NULL OR e.sender_id = w.sender_id) AND (
+    JOIN ways w ON (e.sender_id IS NULL OR e.sender_id = w.sender_id)
+        AND (e.consented OR NOT w.requires_consent) AND (
         w.account_id = m.account_id
         OR c.overflow = 'reroute'
         OR m.account_id NOT IN (SELECT id FROM usable WHERE NOT blocked)

@@ -23,7 +23,7 @@ from django.utils.translation import ngettext
 from campaigns import advance, caps, draft, feasibility, pace, precedence
 from campaigns.draft import AUDIENCE
 from campaigns.models import Campaign, LaunchForecast, Message, Step
-from campaigns.planning import PlanRefusedError
+from campaigns.planning import Plan, PlanRefusedError
 from campaigns.simulation import Bound, Day, Run, Scene, Sending, Through, Waiting, simulate
 from providers.accounts import health
 from providers.accounts import ledger as accounts
@@ -75,6 +75,38 @@ class Cost:
         return self.rent + self.mails
 
 
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Contacts of a draft who have given no consent: how many, how many of them would be held because no account takes
+    them, and the accounts that they do not leave through."""
+
+    without: int
+    held: int
+    accounts: list[str]
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        names = ", ".join(self.accounts)
+        said = ngettext(
+            "%(count)d contact has given no consent and does not leave through %(accounts)s.",
+            "%(count)d contacts have given no consent and do not leave through %(accounts)s.",
+            self.without,
+        ) % {"count": self.without, "accounts": names}
+        if not self.held:
+            return said
+        return (
+            said
+            + " "
+            + ngettext(
+                "%(count)d mail waits until the consent is there: no other account takes it.",
+                "%(count)d mails wait until the consent is there: no other account takes them.",
+                self.held,
+            )
+            % {"count": self.held}
+        )
+
+
 @dataclass(slots=True)
 class Forecast:
     """Of the mails that have not gone yet. `finishes_on` is None where they never do; `problems` say so in words."""
@@ -86,6 +118,7 @@ class Forecast:
     cost: Cost = field(default_factory=lambda: Cost(Decimal(0), Decimal(0)))
     without: list[Without] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    consent: Consent | None = None
 
     @property
     def accounts(self) -> list[str]:
@@ -148,10 +181,16 @@ def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
     agency = context.current_agency()
     if why := feasibility.obstacle(campaign, agency, now=now):
         return Forecast(now, draft.size(campaign), problems=[why.text])
-    try:
-        scene = _scene(agency, campaign, now)
-    except PlanRefusedError as refused:
-        return Forecast(now, draft.size(campaign), problems=[str(refused)])
+    plan = None
+    if campaign.status == Campaign.Status.DRAFT:
+        consented, others = draft.sizes(campaign)
+        try:
+            plan = draft.plan(campaign, consented, others, now=now)
+        except PlanRefusedError as refused:
+            return Forecast(now, consented + others, problems=[str(refused)])
+        if plan.held and plan.held == others and not consented:
+            return Forecast(now, others, problems=[draft.nobody_consented(others)], consent=_consent(plan, agency))
+    scene = _scene(agency, campaign, now, plan)
     total = sum(one.count for one in scene.waiting if one.campaign_id == campaign.pk)
     if not total:
         text = _("The list “%(list)s” has nobody to write to: import contacts first.") % {"list": campaign.list}
@@ -166,7 +205,13 @@ def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
         cost=_cost(run.days, [one.account for one in scene.accounts], now),
         without=list(_without(scene, run, now)),
         problems=list(_problems(run, agency, now)),
+        consent=_consent(plan, agency) if plan else None,
     )
+
+
+def _consent(plan: Plan, agency: Agency) -> Consent | None:
+    strict = [one.account.name for one in accounts.allotments(agency) if one.account.requires_consent]
+    return Consent(plan.without, plan.held, strict) if plan.without and strict else None
 
 
 def remember(campaign: Campaign, *, now: datetime) -> None:
@@ -218,10 +263,10 @@ def outcome(campaign: Campaign, *, now: datetime, present: Forecast | None = Non
     )
 
 
-def _scene(agency: Agency, campaign: Campaign, now: datetime) -> Scene:
+def _scene(agency: Agency, campaign: Campaign, now: datetime, plan: Plan | None = None) -> Scene:
     """What decides when mails go: the agency's queue, that of the campaign included, and what is used of every limit.
 
-    Raises PlanRefusedError where a draft could not be planned.
+    `plan` is that of a draft.
     """
     allotments = list(accounts.allotments(agency))
     used = accounts.used(agency, allotments, now=now)
@@ -230,23 +275,25 @@ def _scene(agency: Agency, campaign: Campaign, now: datetime) -> Scene:
         state = getattr(one.account, "health", None)
         is_open = not isinstance(state, Health) or state.open(now) or not health.broken(state)
         limits = {limit: count for (account_id, limit), count in used.items() if account_id == one.account_id}
-        through.append(Through(one.account, one, limits, is_open))
+        through.append(Through(one.account, one, limits, is_open, one.account.requires_consent))
     known = {one.account_id for one in allotments}
     running = {one.pk: one for one in Campaign.objects.filter(status=Campaign.Status.RUNNING)}
     if campaign.status == Campaign.Status.PAUSED:
         running[campaign.pk] = campaign
-    waiting = [one for one in _queue(running, agency, now) if one.account_id in known]
+    strict = any(one.account.requires_consent for one in allotments)
+    waiting = [one for one in _queue(running, agency, strict=strict) if one.account_id in known]
     if campaign.status == Campaign.Status.DRAFT:
         running[campaign.pk] = campaign
-        waiting += _draft(campaign, agency, now)
+        waiting += _draft(campaign, plan, agency, now) if plan else []
     return Scene(agency.zone, through, standing(agency, now=now), _sendings(running.values(), agency, now), waiting)
 
 
-def _queue(running: Mapping[int, Campaign], agency: Agency, now: datetime) -> list[Waiting]:
+def _queue(running: Mapping[int, Campaign], agency: Agency, *, strict: bool) -> list[Waiting]:
+    """`strict` is whether any account requires consent: only then is it asked who has given it."""
     firsts = {pk: cap.first_step for pk, cap in caps.of(running.values()).items()}
     places = {step.pk: max(0, (step.position or 1) - 1) for step in Step.objects.filter(campaign__in=list(running))}
     with connection.cursor() as cursor:
-        cursor.execute(_QUEUE, [list(running)])
+        cursor.execute(_QUEUE, [strict, list(running)])
         return [
             Waiting(
                 campaign_id,
@@ -257,29 +304,32 @@ def _queue(running: Mapping[int, Campaign], agency: Agency, now: datetime) -> li
                 count,
                 step_id == firsts.get(campaign_id),
                 places.get(step_id, 0),
+                consented,
             )
-            for campaign_id, account_id, priority, due_at, step_id, zone, count in cursor.fetchall()
+            for campaign_id, account_id, priority, due_at, step_id, zone, consented, count in cursor.fetchall()
         ]
 
 
-def _draft(campaign: Campaign, agency: Agency, now: datetime) -> list[Waiting]:
+def _draft(campaign: Campaign, plan: Plan, agency: Agency, now: datetime) -> list[Waiting]:
     """The queue that a launch would make."""
-    shares = draft.plan(campaign, draft.size(campaign), now=now)
     level = precedence.head_start(campaign.traffic_class, follow_up=False)
-    if campaign.window_zone != Campaign.WindowZone.RECIPIENT:
-        own = campaign.schedule(agency.zone)
-        return [Waiting(campaign.pk, one.account_id, level, now, own, one.count, True) for one in shares]
-    lasts: list[int] = []
-    for one in shares:
-        lasts.append(one.count + (lasts[-1] if lasts else 0))
-    found: Counter[tuple[int, pace.Schedule]] = Counter()
-    with connection.cursor() as cursor:
-        cursor.execute(_ZONES, {**draft.audience(campaign), "lasts": lasts})
-        for number, zone, count in cursor.fetchall():
-            found[shares[number].account_id, campaign.schedule(agency.zone, of=zone)] += count
+    found: Counter[tuple[int, pace.Schedule, bool]] = Counter()
+    for pool in plan.pools:
+        consented = pool.consented is not False
+        if campaign.window_zone != Campaign.WindowZone.RECIPIENT:
+            for one in pool.shares:
+                found[one.account_id, campaign.schedule(agency.zone), consented] += one.count
+            continue
+        lasts: list[int] = []
+        for one in pool.shares:
+            lasts.append(one.count + (lasts[-1] if lasts else 0))
+        with connection.cursor() as cursor:
+            cursor.execute(_ZONES, {**draft.audience(campaign), "lasts": lasts, "consented": pool.consented})
+            for number, zone, count in cursor.fetchall():
+                found[pool.shares[number].account_id, campaign.schedule(agency.zone, of=zone), consented] += count
     return [
-        Waiting(campaign.pk, account_id, level, now, schedule, count, True)
-        for (account_id, schedule), count in found.items()
+        Waiting(campaign.pk, account_id, level, now, schedule, count, True, consented=consented)
+        for (account_id, schedule, consented), count in found.items()
     ]
 
 
@@ -368,18 +418,19 @@ def _problems(run: Run, agency: Agency, now: datetime) -> Iterable[str]:
 
 _QUEUE = """
 SELECT m.campaign_id, m.account_id, m.priority, date_trunc('minute', m.due_at), m.step_id,
-       COALESCE(p.attributes->>'timezone', ''), count(*)
+       COALESCE(p.attributes->>'timezone', ''), COALESCE(e.consented, true), count(*)
 FROM campaigns_message m
 JOIN campaigns_campaign c ON c.id = m.campaign_id
 LEFT JOIN campaigns_contact p ON p.id = m.contact_id AND c.window_zone = 'recipient'
+LEFT JOIN campaigns_enrollment e ON e.id = m.enrollment_id AND %s
 WHERE m.status = 'scheduled' AND m.campaign_id = ANY(%s)
-GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7
 """
 # Shares are planned in the order of the contacts: which of them has the contact of this number.
 _ZONES = f"""
 SELECT width_bucket(a.number, %(lasts)s::bigint[]), a.zone, count(*)
 FROM (SELECT COALESCE(b.attributes->>'timezone', '') AS zone, row_number() OVER (ORDER BY b.id) - 1 AS number
-      FROM ({AUDIENCE}) b) a
+      FROM ({AUDIENCE}) b WHERE %(consented)s::boolean IS NULL OR b.consented = %(consented)s) a
 GROUP BY 1, 2 ORDER BY 1, 2
 """  # noqa: S608 - of constants
 _DRAFT_DOMAINS = f"""

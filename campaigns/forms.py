@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from datetime import date, datetime, time
 from typing import Any
 
 from django import forms
@@ -12,17 +13,19 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
-from django.utils import dates
+from django.utils import dates, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns import launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
 from campaigns.contact_columns import NAMES
-from campaigns.models import Campaign, Contact, ContactList, Duplicates, Metric, Step, StopOn, StopScope
+from campaigns.intake import Grounds
+from campaigns.models import Basis, Campaign, Contact, ContactList, Duplicates, Intake, Metric, Step, StopOn, StopScope
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import Text
 from providers.accounts.routing import Route
+from tenants import context
 
 SCHEDULE = ("weekdays", "window_from", "window_until", "timezone", "window_zone", "holidays")
 WHEN = (*SCHEDULE, "new_contacts_per_day", "per_domain_per_day", "gap_seconds", "gap_jitter_seconds")
@@ -30,6 +33,8 @@ SEQUENCE = ("duplicates", "stop_on", "stop_scope", "goal_url")
 STEP = ("id", "delay", "unit", "condition", "otherwise", "subject", "html", "text")
 VARIANTS = ("weight", "compare_by", "auto_choice", "least_sends", "sure_at")
 TRACKING = ("track_opens", "track_clicks")
+# What a file may say; a consent that was withdrawn is no basis.
+GROUNDS = [choice for choice in Basis.choices if choice[0] != Basis.WITHDRAWN]
 PERCENT = [MinValueValidator(0), MaxValueValidator(100)]
 
 
@@ -370,11 +375,45 @@ class UploadForm(forms.Form):
         max_length=ContactList._meta.get_field("name").max_length,
     )
 
+    basis = forms.ChoiceField(
+        label=gettext_lazy("They may be written to because of"),
+        choices=lambda: [("", _("Not known")), *GROUNDS, (Intake.BY_COLUMN, _("What the column “basis” says"))],
+        required=False,
+        help_text=gettext_lazy("Some accounts take mails only to contacts who have given consent."),
+    )
+    consent_source = forms.CharField(
+        label=gettext_lazy("Where they gave it"),
+        required=False,
+        max_length=300,
+        help_text=gettext_lazy("Such as the address of a form, a trade fair or a contract. Kept as evidence."),
+    )
+    consent_on = forms.DateField(
+        label=gettext_lazy("When"), required=False, widget=forms.DateInput(attrs={"type": "date"})
+    )
+    consent_text = forms.CharField(
+        label=gettext_lazy("What they were shown"),
+        required=False,
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
     def __init__(self, *args: Any, lists: QuerySet[ContactList], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choice = self.fields["list"]
         assert isinstance(choice, forms.ModelChoiceField)
         choice.queryset = lists
+
+    def clean_consent_on(self) -> date | None:
+        day: date | None = self.cleaned_data["consent_on"]
+        if day and day > timezone.localdate():
+            raise ValidationError(_("That day has not come yet."))
+        return day
+
+    def grounds(self, *, by: str) -> Grounds:
+        """On what the contacts may be written to, as `by` says."""
+        found, day = self.cleaned_data, self.cleaned_data["consent_on"]
+        at = datetime.combine(day, time(12), context.current_agency().zone) if day else None
+        return Grounds(found["basis"], found["consent_source"], at, found["consent_text"], by)
 
     def clean_file(self) -> "UploadedFile[bytes]":
         file: UploadedFile[bytes] = self.cleaned_data["file"]
@@ -388,6 +427,8 @@ class UploadForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("basis") == Basis.CONSENT and not cleaned.get("consent_source", "").strip():
+            self.add_error("consent_source", _("Say where they gave consent: without evidence it is none."))
         if not cleaned.get("list") and not cleaned.get("new_list") and "new_list" not in self.errors:
             self.add_error("new_list", _("Choose a list, or name the new one."))
         if cleaned.get("list") and cleaned.get("new_list"):

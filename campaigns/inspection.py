@@ -218,7 +218,7 @@ def _spam(made: Envelope, text: str) -> Iterator[tuple[str, str]]:
 def _shared_senders(campaign: Campaign, now: datetime) -> Iterator[Finding]:
     """Senders keep the longest gap of all campaigns that they write for: whose mails are slowed down by whose."""
     try:
-        shares = draft.plan(campaign, draft.size(campaign), now=now)
+        shares = draft.plan(campaign, *draft.sizes(campaign), now=now).shares
     except PlanRefusedError:
         return
     through = [share.account_id for share in shares if share.count]

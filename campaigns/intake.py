@@ -11,8 +11,9 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import dns.asyncresolver
 from django.db import connection, transaction
@@ -23,15 +24,28 @@ from django.utils.translation import gettext_noop
 
 from campaigns import erased, held, mail_hosts, suppressions
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
-from campaigns.models import ContactList, Intake, RejectedRow, Verdict
+from campaigns.models import Basis, ConsentEntry, ContactList, Intake, RejectedRow, Verdict
+from campaigns.permission import GIVEN
 from campaigns.validation import FORMULA_STARTS, Person, judge
-from tenants import context
+from tenants import context, visits
 from tenants.models import Agency
 
-__all__ = ["IntakeRefused", "import_file", "rejected_counts", "rejected_csv"]
+__all__ = ["Grounds", "IntakeRefused", "import_file", "rejected_counts", "rejected_csv"]
 
 _REPORT_EVERY = 5_000
 _PAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """On what the contacts of a file may be written to: a Basis, "column" where each row says so in a column "basis",
+    or nothing; where and when that was given, what they were shown, and who says so."""
+
+    basis: str = ""
+    source: str = ""
+    at: datetime | None = None
+    text: str = ""
+    by: str = ""
 
 
 def import_file(
@@ -41,16 +55,27 @@ def import_file(
     into: ContactList,
     now: datetime,
     progress: Callable[[int], None] | None = None,
+    grounds: Grounds | None = None,
     check_mx: bool = False,
     resolver: dns.asyncresolver.Resolver | None = None,
 ) -> Intake:
     """Take the good rows of a CSV or XLSX file into a list, inside the agency entered.
 
+    `grounds` is on what its contacts may be written to; without it, that is not known of those who are new.
     `progress` hears how many rows have been read.
     Raises IntakeRefused when the file as a whole cannot be taken: nothing of it is, and the intake that says
     why is kept as failed. `check_mx` asks the DNS about every domain; a DNS that fails refuses nobody.
     """
-    intake = Intake.objects.create(list=into, file_name=file_name[-255:])
+    grounds = grounds or Grounds()
+    intake = Intake.objects.create(
+        list=into,
+        file_name=file_name[-255:],
+        basis=grounds.basis,
+        consent_source=grounds.source[:300],
+        consent_at=grounds.at,
+        consent_text=grounds.text,
+        imported_by=grounds.by[:254],
+    )
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             _make_table(cursor)
@@ -62,6 +87,8 @@ def import_file(
                 _refuse_without_mail(cursor, resolver)
             _take(cursor, intake, now)
             held.release_taken(now=now)
+            if grounds.basis:
+                _record_basis(cursor, intake, now)
             _finish(cursor, intake)
     except BaseException as error:
         interrupted = _("The import was interrupted. Nothing was taken; start it again.")
@@ -69,6 +96,28 @@ def import_file(
         Intake.objects.filter(pk=intake.pk).update(status=Intake.Status.FAILED, problem=problem)
         raise
     return intake
+
+
+def _record_basis(cursor: CursorWrapper, intake: Intake, now: datetime) -> None:
+    """Give the contacts of the file their basis in its list, with the evidence.
+
+    A file neither weakens a consent nor brings back one that was withdrawn.
+    """
+    values: dict[str, Any] = {
+        "intake": intake.pk,
+        "list": intake.list_id,
+        "basis": intake.basis,
+        "by_column": intake.basis == Intake.BY_COLUMN,
+        "known": [*Basis.values],
+        "source": ConsentEntry.Source.IMPORT,
+        "at": intake.consent_at or now,
+        "now": now,
+        "detail": intake.consent_source,
+        "by": intake.imported_by,
+    }
+    cursor.execute(_GROUND, values)
+    cursor.execute(_FOLLOW_LIST, values)
+    visits.ask(now)
 
 
 def rejected_counts(intake: Intake) -> dict[str, int]:
@@ -240,6 +289,36 @@ def _finish(cursor: CursorWrapper, intake: Intake) -> None:
     cursor.execute("DROP TABLE pg_temp.intake_row")
 
 
+# What is said in a row is of that row, in columns of the names that forms commonly give them.
+_GROUND = """
+WITH given AS (
+    SELECT c.id AS contact_id, c.email, c.attributes AS a,
+           CASE WHEN %(by_column)s THEN lower(trim(r.attributes->>'basis')) ELSE %(basis)s END AS basis
+    FROM pg_temp.intake_row r JOIN campaigns_contact c ON lower(c.email) = r.key WHERE r.verdict = 'accepted'
+), changed AS (
+    UPDATE campaigns_subscription s SET basis = given.basis
+    FROM given
+    WHERE s.list_id = %(list)s AND s.contact_id = given.contact_id AND given.basis = ANY(%(known)s)
+      AND s.active AND s.basis NOT IN ('withdrawn', 'consent') AND s.basis <> given.basis
+    RETURNING s.contact_id, given.email, given.basis, given.a
+)
+INSERT INTO campaigns_consententry (contact_id, list_id, basis, source, at, recorded_at, email, detail, by, intake_id)
+SELECT contact_id, %(list)s, basis, %(source)s, %(at)s, %(now)s, email,
+       left(COALESCE(NULLIF(trim(a->>'consent_source'), ''), %(detail)s), 300), %(by)s, %(intake)s
+FROM changed ORDER BY contact_id
+"""
+_FOLLOW_LIST = f"""
+WITH found AS (
+    SELECT e.id, {GIVEN} AS given
+    FROM campaigns_enrollment e
+    JOIN campaigns_campaign c ON c.id = e.campaign_id AND c.list_id = %(list)s
+    JOIN campaigns_contact p ON p.id = e.contact_id
+    JOIN campaigns_subscription u ON u.list_id = c.list_id AND u.contact_id = p.id
+    WHERE e.consented <> {GIVEN}
+    ORDER BY e.id FOR UPDATE OF e
+)
+UPDATE campaigns_enrollment e SET consented = found.given FROM found WHERE e.id = found.id
+"""  # noqa: S608 - of constants
 _REFUSE_SUPPRESSED = f"""
 UPDATE pg_temp.intake_row AS r
 SET verdict = %(verdict)s,

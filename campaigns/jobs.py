@@ -91,6 +91,7 @@ def tick() -> None:
         feedback.look_again(now=clock())
         control.cancel_strays()
         erasure.finish(clock=clock)
+        failover.rehome(agency, now=clock())
         next_look = advance.advance(now=clock())
         control.finish_done(now=clock())
         more = clock() if control.follow_pauses(now=clock()) else None
@@ -146,10 +147,12 @@ def checkup() -> None:
 
 @job
 def check_possible() -> None:
-    """Every five minutes: pause campaigns that cannot go on until a person changes something, agency by agency."""
+    """Every five minutes: let mails go that waited for consent which is there or no longer needed, and pause campaigns
+    that cannot go on until a person changes something, agency by agency."""
     clock = Clock()
 
     def look_after(agency: Agency) -> None:
+        failover.rehome(agency, now=clock())
         feasibility.pause_impossible(agency, now=clock())
 
     _in_each_agency("The check of what campaigns can do", look_after)

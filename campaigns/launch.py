@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import draft, erased, erasure, feasibility, forecast, lifecycle, rendering
 from campaigns.models import Campaign
-from campaigns.planning import PlanRefusedError, Share
+from campaigns.planning import Plan, PlanRefusedError, Share
 from campaigns.variants import Text
 from tenants import context, visits
 
@@ -25,10 +25,11 @@ class LaunchRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What a launch queued: mails per account."""
+    """What a launch queued: mails per account, and how many are held because no account takes them without consent."""
 
     total: int
     shares: list[Share]
+    held: int = 0
 
 
 def launch(campaign: Campaign, *, now: datetime) -> Launched:
@@ -46,13 +47,15 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         texts = [text for step in steps for text in step.texts]
         if problems := [*check_texts(campaign, texts), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
-        total = _enroll(campaign, now)
+        total, consented = _enroll(campaign, now)
         if not total:
             raise LaunchRefusedError(
                 [_("The list “%(list)s” has nobody to write to: import contacts first.") % {"list": campaign.list}]
             )
-        shares = _plan(campaign, total, now=now)
-        queued = lifecycle.schedule(campaign, steps[0].pk, shares, due_at=now)
+        plan = _plan(campaign, consented, total - consented, now=now)
+        if plan.held == total:
+            raise LaunchRefusedError([draft.nobody_consented(total)])
+        queued = lifecycle.schedule(campaign, steps[0].pk, plan, due_at=now)
         if queued != total:
             raise RuntimeError(f"{total} were enrolled but {queued} queued.")
         # A fresh load has no statistics, and the queue would be sorted instead of read in order.
@@ -61,7 +64,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         visits.ask(now)
         campaign.refresh_from_db()
         forecast.remember(campaign, now=now)
-    return Launched(total, shares)
+    return Launched(total, plan.shares, plan.held)
 
 
 def join(campaign: Campaign, *, now: datetime) -> Launched:
@@ -74,14 +77,14 @@ def join(campaign: Campaign, *, now: datetime) -> Launched:
         if found.status not in (Campaign.Status.RUNNING, Campaign.Status.PAUSED):
             raise LaunchRefusedError([_("Contacts join a campaign while it runs or is paused.")])
         last = found.enrollments.aggregate(last=Max("pk"))["last"] or 0
-        total = _enroll(found, now)
+        total, consented = _enroll(found, now)
         if not total:
             raise LaunchRefusedError([_("The list has nobody whom this campaign does not have already.")])
-        shares = _plan(found, total, now=now)
+        plan = _plan(found, consented, total - consented, now=now)
         first = found.steps.filter(position__isnull=False)[0]
-        lifecycle.schedule(found, first.pk, shares, due_at=now, after=last)
+        lifecycle.schedule(found, first.pk, plan, due_at=now, after=last)
         visits.ask(now)
-    return Launched(total, shares)
+    return Launched(total, plan.shares, plan.held)
 
 
 def check_texts(campaign: Campaign, texts: Sequence[Text]) -> list[str]:
@@ -117,25 +120,31 @@ def _attributes(campaign: Campaign) -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def _enroll(campaign: Campaign, now: datetime) -> int:
+def _enroll(campaign: Campaign, now: datetime) -> tuple[int, int]:
+    """How many there are, and how many of them have given consent."""
     for contact in list(erased.back(campaign.list_id)):
         erasure.erase(contact.email, by="", clock=lambda: now)
     with connection.cursor() as cursor:
         cursor.execute(_ENROLL, draft.audience(campaign))
-        return int(cursor.rowcount)
+        total, consented = cursor.fetchone()
+        return total, consented
 
 
-def _plan(campaign: Campaign, total: int, *, now: datetime) -> list[Share]:
+def _plan(campaign: Campaign, consented: int, others: int, *, now: datetime) -> Plan:
     try:
-        return draft.plan(campaign, total, now=now)
+        return draft.plan(campaign, consented, others, now=now)
     except PlanRefusedError as error:
         raise LaunchRefusedError([str(error)]) from None
 
 
 _ENROLL = f"""
-INSERT INTO campaigns_enrollment (campaign_id, contact_id)
-SELECT %(campaign)s, a.id FROM ({draft.AUDIENCE}) a
-ON CONFLICT (campaign_id, contact_id) DO NOTHING
+WITH enrolled AS (
+    INSERT INTO campaigns_enrollment (campaign_id, contact_id, consented)
+    SELECT %(campaign)s, a.id, a.consented FROM ({draft.AUDIENCE}) a
+    ON CONFLICT (campaign_id, contact_id) DO NOTHING
+    RETURNING consented
+)
+SELECT count(*), count(*) FILTER (WHERE consented) FROM enrolled
 """  # noqa: S608 - of constants
 _ATTRIBUTES = """
 SELECT DISTINCT jsonb_object_keys(p.attributes)

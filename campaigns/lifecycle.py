@@ -14,6 +14,8 @@
     scheduled ─bar→ cancelled
     scheduled ─follow_pauses→ scheduled              in the queue or parked, as its campaign runs or is paused
     scheduled, held ─cancel_ended→ cancelled         its contact hears no more from the campaign
+    scheduled ─hold_unconsented→ held                its account takes no mail without the consent that is missing
+    held ─let_go→ scheduled                          consent was given, or another account takes it without
     scheduled ─withdraw→ cancelled ─follow_up→ scheduled     the sequence was changed, and changed again
 
 Every verb changes a row only from the state it expects and, once claimed, only for the claim it was given: a worker
@@ -38,7 +40,8 @@ from django.db import connection, transaction
 
 from campaigns import caps, precedence, suppressions
 from campaigns.models import Campaign, DoubtEntry
-from campaigns.planning import Share
+from campaigns.permission import MAY_LEAVE, takes
+from campaigns.planning import Plan, Share
 from campaigns.reasons import Reason
 from providers.accounts import ledger as accounts
 from providers.accounts.models import TrafficClass
@@ -84,6 +87,8 @@ class Claimed:
     rescues: int = 0
     # Its contact has heard from this sender already, so it leaves from no other.
     in_thread: bool = False
+    # Whether the contact has given consent: if not, it goes to no account that requires it.
+    consented: bool = False
     sender_id: int = 0
     sender_address: str = ""
     sender_name: str = ""
@@ -98,29 +103,40 @@ class Claimed:
     variant: str = ""
 
 
-def schedule(campaign: Campaign, step_id: int, shares: Sequence[Share], *, due_at: datetime, after: int = 0) -> int:
+def schedule(campaign: Campaign, step_id: int, plan: Plan, *, due_at: datetime, after: int = 0) -> int:
     """Queue the first step for every enrollment of the campaign after that one, in the order of the plan; return how
-    many."""
-    edges, first = [], 1
-    for share in shares:
-        if share.count:
-            edges.append((share.account_id, first))
-            first += share.count
-    _goes_through([campaign.pk], [edge[0] for edge in edges])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _SCHEDULE,
-            {
-                "campaign": campaign.pk,
-                "step": step_id,
-                "due": due_at,
-                "after": after,
-                "priority": precedence.head_start(campaign.traffic_class, follow_up=False),
-                "accounts": [edge[0] for edge in edges],
-                "firsts": [edge[1] for edge in edges],
-            },
-        )
-        return int(cursor.rowcount)
+    many. What the plan has no account for is held."""
+    total = 0
+    pools = [(pool.consented, pool.shares, False) for pool in plan.pools]
+    if plan.held and plan.held_at is not None:
+        pools.append((False, [Share(plan.held_at, "", plan.held)], True))
+    for consented, shares, held in pools:
+        edges, first = [], 1
+        for share in shares:
+            if share.count:
+                edges.append((share.account_id, first))
+                first += share.count
+        if not edges:
+            continue
+        _goes_through([campaign.pk], [edge[0] for edge in edges])
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _SCHEDULE,
+                {
+                    "campaign": campaign.pk,
+                    "step": step_id,
+                    "due": due_at,
+                    "after": after,
+                    "consented": consented,
+                    "status": "held" if held else "scheduled",
+                    "reason": Reason.NEEDS_CONSENT if held else "",
+                    "priority": precedence.head_start(campaign.traffic_class, follow_up=False),
+                    "accounts": [edge[0] for edge in edges],
+                    "firsts": [edge[1] for edge in edges],
+                },
+            )
+            total += cursor.rowcount
+    return total
 
 
 def _goes_through(campaign_ids: Sequence[int], account_ids: Sequence[int]) -> None:
@@ -192,7 +208,8 @@ def begin(
 
     `fingerprints` are of the bytes that are about to leave, where the provider may be asked again with the same.
 
-    One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed.
+    One statement sees all at once: the claim still holds, the campaign runs, the contact is not suppressed and has
+    given the consent that the account may require.
     The marks may be lost in a crash of PostgreSQL, so a crash since the claim puts a message in doubt anyway.
     """
     if not messages:
@@ -386,21 +403,72 @@ def doubt(message: Claimed, detail: str) -> None:
 
 
 def stop(messages: Sequence[Claimed]) -> None:
-    """What `begin` refused: cancelled where the contact is suppressed or hears no more, or with its campaign; else back
-    into the queue."""
+    """What `begin` refused: cancelled where the contact is suppressed or hears no more, or with its campaign; held
+    without the consent that its account requires; else back into the queue."""
     if not messages:
         return
     with connection.cursor() as cursor:
         ids = [message.id for message in messages]
         cursor.execute(_MUST_NOT_GO, [Reason.CAMPAIGN_CANCELLED, Reason.OPTED_OUT, Reason.SUPPRESSED, ids])
         forbidden = dict(cursor.fetchall())
+        cursor.execute(_LACK_CONSENT, [ids])
+        lacking = {row[0] for row in cursor.fetchall()} - set(forbidden)
     for reason in set(forbidden.values()):
         _return(
             [message for message in messages if forbidden.get(message.id) == reason],
             "status = 'cancelled', reason = %(reason)s",
             {"reason": reason},
         )
-    release([message for message in messages if message.id not in forbidden])
+    if lacking:
+        # Their basis may have changed while they were enrolled.
+        with connection.cursor() as cursor:
+            cursor.execute(_NOT_CONSENTED, [[one.enrollment_id for one in messages if one.id in lacking]])
+    _return(
+        [message for message in messages if message.id in lacking],
+        _BACK.format(status="'held'", reason="%(reason)s"),
+        {"reason": Reason.NEEDS_CONSENT},
+    )
+    release([message for message in messages if message.id not in forbidden and message.id not in lacking])
+
+
+def hold_lacking(message_ids: Sequence[int]) -> None:
+    """Waiting messages that a claim has locked, without the consent that their account requires, leave the queue."""
+    if message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(_HOLD_LACKING, [Reason.NEEDS_CONSENT, list(message_ids)])
+
+
+def hold_unconsented(contact_ids: Sequence[int]) -> int:
+    """What waits for these contacts, at accounts that require a consent which they have not given, leaves the queue;
+    return how much that is. What a worker holds is refused by `begin`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD_UNCONSENTED, [Reason.NEEDS_CONSENT, list(contact_ids)])
+        return int(cursor.rowcount)
+
+
+def let_go(*, now: datetime, at_most: int) -> set[int]:
+    """Up to so many mails that waited for consent, and that their account takes now, go back into the queue; return
+    their campaigns."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LET_GO, {"now": now, "reason": Reason.NEEDS_CONSENT, "most": at_most})
+        return {row[0] for row in cursor.fetchall()}
+
+
+def move_held(to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
+    """Send up to so many mails that wait for consent through an account that takes them without; return how many."""
+    _goes_through(campaign_ids, [to_account_id])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MOVE_HELD,
+            {
+                "to": to_account_id,
+                "campaigns": list(campaign_ids),
+                "most": at_most,
+                "now": now,
+                "reason": Reason.NEEDS_CONSENT,
+            },
+        )
+        return int(cursor.rowcount)
 
 
 def try_again(campaign_id: int | None, contact_ids: Collection[int] | None, *, now: datetime) -> set[int]:
@@ -650,27 +718,32 @@ WHERE id IN (
 # snapshot they are full of dead rows.
 _SCHEDULE = """
 INSERT INTO campaigns_message (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
-    priority)
-SELECT %(campaign)s, %(step)s, e.id, e.contact_id, e.account_id, e.account_id, %(due)s, %(priority)s
+    priority, status, reason)
+SELECT %(campaign)s, %(step)s, e.id, e.contact_id, e.account_id, e.account_id, %(due)s, %(priority)s, %(status)s,
+    %(reason)s
 FROM (
     SELECT id, contact_id, (%(accounts)s::bigint[])[
         width_bucket(row_number() OVER (ORDER BY contact_id), %(firsts)s::bigint[])
     ] AS account_id
     FROM campaigns_enrollment WHERE campaign_id = %(campaign)s AND id > %(after)s
+      AND (%(consented)s::boolean IS NULL OR consented = %(consented)s)
 ) e
 """
-_FOLLOW_UP = """
+_FOLLOW_UP = f"""
 INSERT INTO campaigns_message AS m (campaign_id, step_id, enrollment_id, contact_id, planned_id, account_id, due_at,
-    priority, reason)
-SELECT n.campaign_id, n.step_id, n.enrollment_id, n.contact_id, n.account_id, n.account_id, n.due_at, n.priority, %s
+    priority, status, reason)
+SELECT n.campaign_id, n.step_id, n.enrollment_id, n.contact_id, n.account_id, n.account_id, n.due_at, n.priority,
+    CASE WHEN {takes("n.account_id")} THEN 'scheduled' ELSE 'held' END,
+    CASE WHEN {takes("n.account_id")} THEN %s ELSE '{Reason.NEEDS_CONSENT.value}' END
 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::smallint[])
   AS n (campaign_id, step_id, enrollment_id, contact_id, account_id, due_at, priority)
+JOIN campaigns_enrollment e ON e.id = n.enrollment_id
 ON CONFLICT (enrollment_id, step_id) DO UPDATE
-SET status = 'scheduled', parked = false, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
+SET status = EXCLUDED.status, parked = false, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
     account_id = EXCLUDED.account_id
 WHERE m.status = 'cancelled' AND m.reason = %s
 RETURNING m.enrollment_id
-"""
+"""  # noqa: S608 - of constants
 # PostgreSQL empties this unlogged table whenever it crashes, so the time since then gets a new name.
 _OPEN_EPOCH = "INSERT INTO server_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
 _CLAIM = """
@@ -690,6 +763,7 @@ FROM {{message}} unnest(
 WHERE m.id = n.id AND m.claim = n.claim AND (m.status = 'claimed') IS TRUE
   AND c.id = m.campaign_id AND c.status = 'running' AND p.id = m.contact_id AND e.id = m.enrollment_id AND e.ended = ''
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+  AND {MAY_LEAVE}
 """
 _BEGIN = f"""
 UPDATE campaigns_message m
@@ -812,6 +886,7 @@ WHERE e.id = m.enrollment_id AND e.ended = ''
   AND (m.ask_at IS NULL OR m.ask_at <= %(now)s) AND m.attempted_at > %(since)s
   AND c.id = m.campaign_id AND c.status IN ('running', 'finished') AND p.id = m.contact_id
   AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+  AND {MAY_LEAVE}
 RETURNING m.id
 """  # noqa: S608 - see suppressions
 _BOOK_ANEW = """
@@ -876,6 +951,57 @@ WHERE m.id IN (
 )
 RETURNING m.id
 """  # noqa: S608 - see suppressions
+_LACK_CONSENT = f"""
+SELECT m.id
+FROM campaigns_message m
+JOIN campaigns_campaign c ON c.id = m.campaign_id
+JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+JOIN campaigns_contact p ON p.id = m.contact_id
+WHERE m.id = ANY(%s) AND NOT {MAY_LEAVE}
+"""  # noqa: S608 - of constants
+_NOT_CONSENTED = "UPDATE campaigns_enrollment SET consented = false WHERE id = ANY(%s) AND consented"
+_HOLD_LACKING = """
+UPDATE campaigns_message SET status = 'held', reason = %s WHERE id = ANY(%s) AND (status = 'scheduled') IS TRUE
+"""
+_HOLD_UNCONSENTED = f"""
+UPDATE campaigns_message SET status = 'held', parked = false, reason = %s WHERE id IN (
+    SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+    WHERE m.contact_id = ANY(%s) AND m.status = 'scheduled' AND NOT {takes("m.account_id")}
+    ORDER BY m.id FOR UPDATE OF m
+)
+"""  # noqa: S608 - of constants
+# Few campaigns have any, and the first of each tells.
+_LET_GO = f"""
+WITH late AS MATERIALIZED (
+    SELECT id FROM campaigns_campaign WHERE status IN ('running', 'paused', 'finished')
+), chosen AS MATERIALIZED (
+    SELECT found.id FROM late CROSS JOIN LATERAL (
+        SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+        WHERE m.campaign_id = late.id AND m.status = 'held' AND m.reason = %(reason)s AND e.ended = ''
+          AND {takes("m.account_id")}
+        LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
+    ) found
+    LIMIT %(most)s
+)
+UPDATE campaigns_message m SET status = 'scheduled', reason = '', detail = '', due_at = GREATEST(m.due_at, %(now)s)
+FROM chosen WHERE m.id = chosen.id
+RETURNING m.campaign_id
+"""  # noqa: S608 - of constants
+_MOVE_HELD = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+    WHERE m.campaign_id = ANY(%(campaigns)s) AND m.status = 'held' AND m.reason = %(reason)s AND e.ended = ''
+      AND {takes("%(to)s::bigint")}
+      AND (e.sender_id IS NULL OR EXISTS (
+          SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
+          WHERE s.id = e.sender_id AND h.account_id = %(to)s
+      ))
+    ORDER BY m.id LIMIT %(most)s FOR UPDATE OF m SKIP LOCKED
+)
+UPDATE campaigns_message m
+SET account_id = %(to)s, status = 'scheduled', reason = '', detail = '', due_at = GREATEST(m.due_at, %(now)s)
+FROM chosen WHERE m.id = chosen.id
+"""  # noqa: S608 - of constants
 _CANCEL = """
 UPDATE campaigns_message SET status = 'cancelled', reason = %s
 WHERE campaign_id = %s AND status IN ('scheduled', 'held')
@@ -948,6 +1074,7 @@ WITH chosen AS MATERIALIZED (
     SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
     WHERE m.account_id = %(account)s AND m.status = 'scheduled' AND NOT m.parked
       AND m.campaign_id = ANY(%(campaigns)s) AND m.due_at <= %(now)s AND %(to)s <> ALL(m.refused_by)
+      AND {takes("%(to)s::bigint")}
       AND (e.sender_id IS NULL OR EXISTS (
           SELECT FROM senders_sender s JOIN senders_home h ON h.domain_id = s.domain_id
           WHERE s.id = e.sender_id AND h.account_id = %(to)s

@@ -90,10 +90,22 @@ def no_accounts() -> list[int]:
     return []
 
 
+class Basis(models.TextChoices):
+    """On what grounds a person is written to (GDPR article 6 (1); 38-FZ article 18 and the terms of some providers
+    accept consent alone)."""
+
+    CONSENT = "consent", _("Consent")
+    CONTRACT = "contract", _("A contract with them")
+    CUSTOMER = "existing_customer", _("An existing customer, about similar offers")
+    INTEREST = "legitimate_interest", _("Legitimate interest")
+    WITHDRAWN = "withdrawn", _("Consent was withdrawn")
+
+
 class Contact(AgencyRow):
     """A person who may be written to. `attributes` holds the other columns of the file they came in.
 
     Of a person whose data was erased at `erased_at` nothing is left but a made-up address, for what was counted.
+    `basis` holds where a list's own says nothing; empty is not known. Written by `consent` alone.
     """
 
     email = models.EmailField(_("address"), max_length=254)
@@ -101,6 +113,7 @@ class Contact(AgencyRow):
     last_name = models.CharField(_("last name"), max_length=120, blank=True, db_default="")
     company = models.CharField(_("company"), max_length=200, blank=True, db_default="")
     attributes = models.JSONField(_("more"), default=dict, blank=True)
+    basis = models.CharField(_("lawful basis"), max_length=20, choices=Basis.choices, blank=True, db_default="")
     created_at = models.DateTimeField(_("created"), db_default=Now())
     erased_at = models.DateTimeField(_("erased"), null=True, editable=False)
 
@@ -131,7 +144,10 @@ class ContactList(AgencyRow):
 
 
 class Subscription(AgencyRow):
-    """A contact's membership of a list. `intake` is the import that brought it."""
+    """A contact's membership of a list. `intake` is the import that brought it.
+
+    `basis` is why that list's mails may be sent to them; empty is as the contact's. Written by `consent` alone.
+    """
 
     list = models.ForeignKey(
         ContactList, on_delete=models.CASCADE, related_name="subscriptions", verbose_name=_("list")
@@ -141,6 +157,7 @@ class Subscription(AgencyRow):
     )
     intake = models.ForeignKey("Intake", on_delete=models.SET_NULL, null=True, related_name="+")
     active = models.BooleanField(_("active"), default=True, db_default=True)
+    basis = models.CharField(_("lawful basis"), max_length=20, choices=Basis.choices, blank=True, db_default="")
     created_at = models.DateTimeField(_("since"), db_default=Now())
 
     class Meta:
@@ -152,6 +169,52 @@ class Subscription(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.contact_id} in {self.list_id}"
+
+
+class ConsentEntry(AgencyRow):
+    """Evidence: a contact's basis changed, for one list or, with none, as a whole. Written by `consent` alone.
+
+    `at` is when it was given, `recorded_at` when we heard of it; `text` is what the person was shown, of an import its
+    `intake` has that. A trigger keeps entries from being changed, and from being deleted but for the erasure of a
+    person.
+    """
+
+    class Source(models.TextChoices):
+        IMPORT = "import", _("A file")
+        PERSON = "person", _("Entered by a person")
+        API = "api", _("The API")
+        SIGN_UP = "sign_up", _("The sign-up form")
+        CONFIRMATION = "confirmation", _("The link in the confirmation mail")
+        EXPIRY = "expiry", _("Not confirmed in time")
+        OPT_OUT = "opt_out", _("The contact opted out")
+
+    contact = models.ForeignKey(
+        Contact, on_delete=models.PROTECT, related_name="consent_entries", verbose_name=_("contact")
+    )
+    list = models.ForeignKey(
+        ContactList, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, verbose_name=_("list")
+    )
+    basis = models.CharField(_("lawful basis"), max_length=20, choices=Basis.choices, blank=True)
+    source = models.CharField(_("source"), max_length=12, choices=Source.choices)
+    at = models.DateTimeField(_("when"))
+    recorded_at = models.DateTimeField(_("recorded"), db_default=Now())
+    email = models.CharField(_("address"), max_length=254)
+    remote_ip = models.GenericIPAddressField(_("from the IP address"), null=True)
+    user_agent = models.CharField(_("with the browser"), max_length=300, db_default="", default="")
+    text = models.TextField(_("text shown"), db_default="", default="")
+    detail = models.CharField(_("where"), max_length=300, db_default="", default="")
+    by = models.CharField(_("recorded by"), max_length=254, db_default="", default="")
+    intake = models.ForeignKey(
+        "Intake", on_delete=models.PROTECT, null=True, related_name="+", db_index=False, verbose_name=_("import")
+    )
+
+    class Meta:
+        verbose_name = _("evidence of consent")
+        verbose_name_plural = _("evidence of consent")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.email}: {self.basis}"
 
 
 class Verdict(models.TextChoices):
@@ -174,7 +237,13 @@ class Verdict(models.TextChoices):
 
 
 class Intake(AgencyRow):
-    """One import of a contact file. `rows` is what followed the header, `accepted + rejected = rows`."""
+    """One import of a contact file. `rows` is what followed the header, `accepted + rejected = rows`.
+
+    `basis` is the lawful basis of all its contacts, or "column" where each row names its own; the `consent_` fields
+    are the evidence that whoever imported gave for it.
+    """
+
+    BY_COLUMN = "column"
 
     class Status(models.TextChoices):
         RUNNING = "running", _("Running")
@@ -188,6 +257,18 @@ class Intake(AgencyRow):
     accepted = models.PositiveIntegerField(_("accepted"), default=0)
     rejected = models.PositiveIntegerField(_("rejected"), default=0)
     problem = models.TextField(_("problem"), blank=True)
+    basis = models.CharField(
+        _("lawful basis"),
+        max_length=20,
+        choices=[*Basis.choices, (BY_COLUMN, _("As the column “basis” says"))],
+        blank=True,
+        db_default="",
+        default="",
+    )
+    consent_source = models.CharField(_("where it comes from"), max_length=300, db_default="", default="")
+    consent_at = models.DateTimeField(_("given"), null=True)
+    consent_text = models.TextField(_("text shown"), db_default="", default="")
+    imported_by = models.CharField(_("imported by"), max_length=254, db_default="", default="")
     created_at = models.DateTimeField(_("started"), auto_now_add=True)
 
     class Meta:
@@ -767,7 +848,8 @@ class Enrollment(AgencyRow):
 
     `passed` is the last step that was sent to them or passed over, at `passed_at`. `advance` looks at `look_at` what
     comes next; null is nothing, or it is in the queue already. `ended` is why nothing more comes, empty where the steps
-    themselves say so. Without foreign keys in the database, like Message.
+    themselves say so. `consented` is whether the contact has given consent to the campaign's mails, as `consent` keeps
+    it, so that a claim need not look. Without foreign keys in the database, like Message.
     """
 
     campaign = models.ForeignKey(
@@ -786,6 +868,7 @@ class Enrollment(AgencyRow):
     look_at = models.DateTimeField(null=True)
     ended = models.CharField(_("ended"), max_length=30, choices=Reason.choices, blank=True, db_default="", default="")
     ended_at = models.DateTimeField(null=True)
+    consented = models.BooleanField(_("consent given"), db_default=False, default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

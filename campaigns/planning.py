@@ -1,7 +1,8 @@
 """Pure: how many mails of a campaign go through which account."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -45,6 +46,77 @@ def distribute(
         chosen, weights = _by_shares(routes, traffic_class, shares or {})
     counts = largest_remainder(total, weights)
     return [Share(route.account_id, route.name, count) for route, count in zip(chosen, counts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The mails to contacts who have given consent, to those who have not, or, with None, to all, by account."""
+
+    consented: bool | None
+    shares: list[Share]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the mails of a campaign are spread. `held` mails have no account that takes them; they are counted at
+    `held_at`, which comes first in the plan. `without` contacts have given no consent."""
+
+    pools: list[Pool]
+    without: int = 0
+    held: int = 0
+    held_at: int | None = None
+
+    @property
+    def shares(self) -> list[Share]:
+        """Mails by account, of all pools."""
+        names = {share.account_id: share.name for pool in self.pools for share in pool.shares}
+        counts: Counter[int] = Counter()
+        for pool in self.pools:
+            for share in pool.shares:
+                counts[share.account_id] += share.count
+        return [Share(account_id, name, counts[account_id]) for account_id, name in names.items()]
+
+
+def spread(
+    consented: int,
+    others: int,
+    routes: Sequence[Route],
+    *,
+    traffic_class: str,
+    mode: str,
+    shares: Mapping[str, float] | None = None,
+) -> Plan:
+    """Split so many mails to contacts who have given consent, and so many to others, as `distribute` splits them all.
+
+    Those to others come on no account that requires consent. Where the plan has fewer mails for the accounts that take
+    them, these get more; where it has none, those meant for the class do; where there are none, the mails are held.
+    Raises PlanRefusedError.
+    """
+    wanted = distribute(consented + others, routes, traffic_class=traffic_class, mode=mode, shares=shares)
+    lenient = [route for route in routes if route.takes(consented=False)]
+    takers = {route.account_id for route in lenient}
+    if len(takers) == len(routes):
+        return Plan([Pool(None, wanted)], others)
+    room = [share for share in wanted if share.account_id in takers]
+    strict = [share for share in wanted if share.account_id not in takers]
+    counts = [share.count for share in room]
+    if others <= sum(counts):
+        theirs = largest_remainder(others, counts) if others else [0] * len(counts)
+        rest = [replace(share, count=share.count - part) for share, part in zip(room, theirs, strict=True)]
+        by_id = {share.account_id: share for share in [*rest, *strict]}
+        own = [by_id[share.account_id] for share in wanted]
+        return Plan([Pool(True, own), Pool(False, _parts(room, theirs))], others)
+    own = _parts(strict, largest_remainder(consented, [share.count for share in strict]) if consented else [])
+    if sum(counts):
+        return Plan([Pool(True, own), Pool(False, _parts(room, largest_remainder(others, counts)))], others)
+    if lenient:
+        found = distribute(others, lenient, traffic_class=traffic_class, mode="by_class")
+        return Plan([Pool(True, own), Pool(False, found)], others)
+    return Plan([Pool(True, own)], others, held=others, held_at=wanted[0].account_id)
+
+
+def _parts(shares: Sequence[Share], counts: Sequence[int]) -> list[Share]:
+    return [replace(share, count=count) for share, count in zip(shares, counts or [0] * len(shares), strict=True)]
 
 
 def _by_shares(routes: Sequence[Route], traffic_class: str, shares: Any) -> tuple[list[Route], list[float]]:

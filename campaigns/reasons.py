@@ -39,6 +39,7 @@ class Reason(models.TextChoices):
     NOT_RENDERED = "not_rendered", _("The text could not be made for this contact")
     MISSING_VALUE = "missing_value", _("The contact has no value that the text needs")
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
+    NEEDS_CONSENT = "needs_consent", _("The contact has not given the consent that the accounts require")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
     AWAY = "away", _("The contact is out of office")
     READER_PAUSED = "reader_paused", _("The contact wants no mails for a while")

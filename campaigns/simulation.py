@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import models
@@ -65,12 +66,14 @@ class Bound(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """An account as the agency may use it, and what is used of its limits so far. `open` is whether it takes mails."""
+    """An account as the agency may use it, and what is used of its limits so far. `open` is whether it takes mails,
+    `strict` whether only those to contacts who have given consent."""
 
     account: Account
     allotment: Allotment
     used: Mapping[Limit, int] = field(default_factory=dict)
     open: bool = True
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Sending:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """So many mails of a campaign at one account that are due together. `first`: they count as new contacts; `step` is
-    how many of its steps come before theirs."""
+    how many of its steps come before theirs; `consented`: they may go to accounts that require consent."""
 
     campaign_id: int
     account_id: int
@@ -107,6 +110,7 @@ class Waiting:
     count: int
     first: bool = False
     step: int = 0
+    consented: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,10 +293,11 @@ class _Domain:
 class _Quota:
     """What is left of an account."""
 
-    __slots__ = ("account", "allotment", "bounds", "day", "domains", "open", "per_tick", "pieces", "used")
+    __slots__ = ("account", "allotment", "bounds", "day", "domains", "open", "per_tick", "pieces", "strict", "used")
 
     def __init__(self, through: Through, domains: Iterable[_Domain]) -> None:
         self.account, self.allotment, self.open = through.account, through.allotment, through.open
+        self.strict = through.strict
         self.used = {_key(limit): used for limit, used in through.used.items()}
         self.domains = [one for one in domains if through.account.pk in one.standing.homes]
         self.day: date | None = None
@@ -418,11 +423,17 @@ class _Queue:
     left: int
     why: Bound | None = None
     step: int = 0
+    consented: bool = True
 
     @property
     def turn(self) -> tuple[datetime, int]:
         """Queues of one turn are mails that come in no order of their own."""
         return precedence.turn(self.priority, self.due_at), self.campaign.sending.campaign_id
+
+
+def _alike(queue: _Queue) -> tuple[Any, ...]:
+    """Queues of one account that are one."""
+    return queue.turn, queue.schedule, queue.first, queue.step, queue.consented
 
 
 class _Clockwork:
@@ -442,6 +453,7 @@ class _Clockwork:
                 one.first,
                 one.count,
                 step=one.step,
+                consented=one.consented,
             )
             for one in scene.waiting
             if one.count
@@ -452,7 +464,7 @@ class _Clockwork:
         self.total = sum(one.left for one in own)
         self.own_schedule = own[0].schedule if own else None
         self.open_until: dict[pace.Schedule, datetime | None] = {}
-        self.following: dict[tuple[int, int, datetime, pace.Schedule, int], _Queue] = {}
+        self.following: dict[tuple[int, int, datetime, pace.Schedule, int, bool], _Queue] = {}
         self.went: dict[date, Counter[int]] = {}
         self.kept: dict[date, Counter[Bound]] = {}
 
@@ -604,14 +616,14 @@ class _Clockwork:
             return
         step = sending.follow_ups[queue.step]
         due_at = hour_of(pace.later(queue.schedule, self.now, step.delay, step.unit) + HOUR)
-        key = (sending.campaign_id, queue.account_id, due_at, queue.schedule, queue.step + 1)
+        key = (sending.campaign_id, queue.account_id, due_at, queue.schedule, queue.step + 1, queue.consented)
         if self._looks_at(queue.campaign):
             self.total += count
         found = self.following.get(key)
         if found is None or not found.left:
             level = precedence.head_start(sending.traffic_class, follow_up=True)
             found = _Queue(queue.campaign, queue.account_id, level, due_at, queue.schedule, False, 0)
-            found.step = queue.step + 1
+            found.step, found.consented = queue.step + 1, queue.consented
             self.following[key] = found
             self.queues.append(found)
         found.left += count
@@ -641,15 +653,17 @@ class _Clockwork:
         return moved
 
     def _move(self, queues: list[_Queue], to: int, at_most: int, by_account: dict[int, list[_Queue]]) -> int:
-        done = 0
+        done, strict = 0, self.quotas[to].strict
         for queue in queues:
+            if strict and not queue.consented:
+                continue
             part = min(queue.left, at_most - done)
             if not part:
                 continue
             queue.campaign.accounts.add(to)
             there = by_account.setdefault(to, [])
-            same = (queue.turn, queue.schedule, queue.first, queue.step)
-            found = next((one for one in there if (one.turn, one.schedule, one.first, one.step) == same), None)
+            same = _alike(queue)
+            found = next((one for one in there if _alike(one) == same), None)
             if found is None:
                 found = _Queue(
                     queue.campaign,
@@ -661,6 +675,7 @@ class _Clockwork:
                     0,
                     queue.why,
                     queue.step,
+                    queue.consented,
                 )
                 there.append(found)
                 there.sort(key=lambda one: one.turn)
@@ -676,7 +691,9 @@ class _Clockwork:
             return None
         account = quota.account
         classes = frozenset(account.traffic_classes)
-        return Route(account.pk, account.name, account.kind, classes, account.priority, quota.free(), quota.open)
+        return Route(
+            account.pk, account.name, account.kind, classes, account.priority, quota.free(), quota.open, quota.strict
+        )
 
     def _note(self, by_account: Mapping[int, list[_Queue]]) -> None:
         """Remember what keeps back the mails of the campaign that is looked at."""

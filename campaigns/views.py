@@ -293,7 +293,7 @@ def contacts(request: HttpRequest) -> HttpResponse:
     form = UploadForm(request.POST or None, request.FILES or None, lists=lists)
     if form.is_valid():
         try:
-            done = _import(form)
+            done = _import(form, request.user.get_username())
         except intake.IntakeRefused as refused:
             form.add_error("file", str(refused))
         else:
@@ -509,14 +509,16 @@ def _draft(form: CampaignForm, first: VariantFields, follow_ups: Any) -> Campaig
     return campaign
 
 
-def _import(form: UploadForm) -> Intake:
+def _import(form: UploadForm, by: str) -> Intake:
     """Take the file in, for as long as that takes: the web's limit on a statement is for pages."""
     file = form.cleaned_data["file"]
     refused: intake.IntakeRefused
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
         try:
-            return intake.import_file(file.file, file_name=file.name, into=form.into(), now=timezone.now())
+            return intake.import_file(
+                file.file, file_name=file.name, into=form.into(), now=timezone.now(), grounds=form.grounds(by=by)
+            )
         except intake.IntakeRefused as error:
             # Leave the transaction in good order, so that what was refused is remembered.
             refused = error

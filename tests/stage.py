@@ -74,8 +74,8 @@ def allot(
             )
 
 
-def contact_list(name: str, count: int, *, domain: str = "people.example") -> ContactList:
-    """A list of so many contacts, in the agency entered now."""
+def contact_list(name: str, count: int, *, domain: str = "people.example", basis: str = "consent") -> ContactList:
+    """A list of so many contacts, who have given consent unless told, in the agency entered now."""
     found = ContactList.objects.create(name=name)
     people = Contact.objects.bulk_create(
         [
@@ -83,7 +83,7 @@ def contact_list(name: str, count: int, *, domain: str = "people.example") -> Co
             for number in range(count)
         ]
     )
-    Subscription.objects.bulk_create([Subscription(list=found, contact=person) for person in people])
+    Subscription.objects.bulk_create([Subscription(list=found, contact=person, basis=basis) for person in people])
     return found
 
 

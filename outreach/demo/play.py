@@ -12,7 +12,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from campaigns import intake, jobs, launch, progress
-from campaigns.models import Campaign, ContactList, Intake, Step
+from campaigns.models import Basis, Campaign, ContactList, Intake, Step
 from campaigns.progress import Progress
 from outreach.demo.far_end import FarEnd
 from providers.accounts import webhooks
@@ -22,6 +22,7 @@ from tenants.models import Agency
 LONGEST_SECONDS = 300
 LISTEN_SECONDS = 30
 SUBJECT = "{{ first_name | default: 'Hello' }}, a question about {{ company | default: 'your team' }}"
+TEXT = "Yes, send me offers by mail. I can stop them at any time."
 HTML = """\
 <p>Hello {{ first_name | default: "there" }},</p>
 <p>I saw that <b>{{ company | default: "your company" }}</b> is growing in {{ city | default: "your region" }}.
@@ -53,9 +54,11 @@ class Result:
 def take_in(agency: Agency, contacts: Path, *, now: datetime) -> Intake:
     """Import the contact file into Alpha; raises IntakeRefused or OSError."""
     with context.entered(agency):
+        # Made-up people have given consent: two of the three accounts require it.
+        grounds = intake.Grounds(Basis.CONSENT, source="The sign-up form of a made-up trade fair", at=now, text=TEXT)
         people, _created = ContactList.objects.get_or_create(name=contacts.stem)
         with contacts.open("rb") as file:
-            return intake.import_file(file, file_name=contacts.name, into=people, now=now)
+            return intake.import_file(file, file_name=contacts.name, into=people, now=now, grounds=grounds)
 
 
 def begin(agency: Agency, people: ContactList, overflow: str) -> Campaign:

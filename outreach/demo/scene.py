@@ -118,9 +118,9 @@ def _forget() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE campaigns_message, campaigns_enrollment, campaigns_step, campaigns_campaign, "
-            "campaigns_subscription, campaigns_rejectedrow, campaigns_intake, campaigns_contactlist, "
-            "campaigns_contact, campaigns_suppression, senders_senderday, senders_senderhour, senders_domainday, "
-            "senders_event "
+            "campaigns_subscription, campaigns_consententry, campaigns_rejectedrow, campaigns_intake, "
+            "campaigns_contactlist, campaigns_contact, campaigns_suppression, "
+            "senders_senderday, senders_senderhour, senders_domainday, senders_event "
             "RESTART IDENTITY CASCADE"
         )
 

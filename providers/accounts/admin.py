@@ -87,6 +87,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "enabled",
             "options",
             "traffic_classes",
+            "consent_required",
             "priority",
             "sender_limit",
             "per_day",
@@ -192,7 +193,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
                 _("Credentials"),
                 {"fields": [*names, *(["forget"] if obj else []), "options"], "description": hint},
             ),
-            (_("Routing"), {"fields": ["traffic_classes", "priority"]}),
+            (_("Routing"), {"fields": ["traffic_classes", "consent_required", "priority"]}),
             (
                 _("Limits and price"),
                 {

@@ -126,6 +126,7 @@ def routes(agency: Agency, *, now: datetime) -> list[Route]:
                 priority=account.priority,
                 free=max(0, free),
                 open=not isinstance(health, Health) or health.open(now),
+                consent_required=account.requires_consent,
             )
         )
     return found

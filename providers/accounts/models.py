@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, validate_email
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Coalesce, Lower, Now
 from django.utils.translation import gettext_lazy as _
 
 from providers.accounts.secrets import SecretsField
@@ -51,8 +51,16 @@ _OF_SHARE = MinValueValidator(
 )
 
 
+# Providers whose terms let through only mail that its recipient has asked for, but for transactional mail.
+# https://www.twilio.com/en-us/legal/aup and https://resend.com/legal/acceptable-use, as of 2026-11.
+CONSENT_BY_TERMS = (Kind.RESEND, Kind.SENDGRID)
+
+
 class Account(models.Model):
-    """One account at a mail provider. `per_day` and `per_month` are mails in UTC days and months."""
+    """One account at a mail provider. `per_day` and `per_month` are mails in UTC days and months.
+
+    `requires_consent` is what holds: what the operator says or, where that is nothing, the provider's terms.
+    """
 
     name = models.SlugField(_("name"), max_length=40, unique=True)
     kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
@@ -110,6 +118,21 @@ class Account(models.Model):
         validators=[MinValueValidator(Decimal("0"))],
     )
     enabled = models.BooleanField(_("in use"), default=True)
+    consent_required = models.BooleanField(
+        _("only to contacts who have given consent"),
+        null=True,
+        blank=True,
+        choices=[(None, _("As the provider's terms say")), (True, _("Yes")), (False, _("No"))],
+        help_text=_(
+            "Resend and SendGrid demand it in their terms and close accounts for less. Mails to other contacts leave "
+            "through accounts that do not require it, or wait."
+        ),
+    )
+    requires_consent = models.GeneratedField(
+        expression=Coalesce("consent_required", Q(kind__in=[kind.value for kind in CONSENT_BY_TERMS])),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     # Where its provider posts events: part of an address that nobody can guess.
     webhook_key = models.UUIDField(db_default=RandomUUID(), unique=True, editable=False)
     webhook_secrets = SecretsField(_("webhook secret"))

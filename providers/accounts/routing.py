@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An account as an agency may use it now. `free` is mails left today; `open` is whether it may be tried."""
+    """An account as an agency may use it now. `free` is mails left today; `open` is whether it may be tried.
+
+    With `consent_required`, it is for mails to contacts who have given consent alone.
+    """
 
     account_id: int
     name: str
@@ -15,6 +18,11 @@ class Route:
     priority: int
     free: int
     open: bool
+    consent_required: bool = False
+
+    def takes(self, *, consented: bool) -> bool:
+        """Whether a mail to a contact who has given consent, or has not, may be placed on it."""
+        return consented or not self.consent_required
 
 
 def in_order(routes: Iterable[Route], traffic_class: str) -> list[Route]:

@@ -82,7 +82,8 @@ def people(agency: Agency, count: int) -> None:
         cursor.execute(CONTACTS, [agency.slug, count])
         found = ContactList.objects.create(name="people")
         cursor.execute(
-            "INSERT INTO campaigns_subscription (list_id, contact_id) SELECT %s, id FROM campaigns_contact ORDER BY id",
+            "INSERT INTO campaigns_subscription (list_id, contact_id, basis) "
+            "SELECT %s, id, 'consent' FROM campaigns_contact ORDER BY id",
             [found.pk],
         )
         cursor.execute("ANALYZE campaigns_contact, campaigns_subscription")

@@ -26,7 +26,7 @@ from tests.stage import NOON
 
 CHRISTMAS = datetime(2026, 12, 25, 12, tzinfo=UTC)
 OTHERS = {
-    "held": [Reason.NOT_RENDERED, Reason.MISSING_VALUE, Reason.BREAKS_WORKERS],
+    "held": [Reason.NOT_RENDERED, Reason.MISSING_VALUE, Reason.BREAKS_WORKERS, Reason.NEEDS_CONSENT],
     "failed": [Reason.RECIPIENT_REFUSED, Reason.MESSAGE_REFUSED],
     "unknown": [Reason.IN_DOUBT],
     "cancelled": [

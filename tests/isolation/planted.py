@@ -14,6 +14,7 @@ from campaigns.models import (
     Campaign,
     CampaignDay,
     CampaignOutcome,
+    ConsentEntry,
     Contact,
     ContactList,
     DoubtEntry,
@@ -79,6 +80,17 @@ def plant(agency: Agency) -> dict[str, Model]:
         key = make(ErasureKey, secret={"key": MARK})
         make(Erasure, digest=b"0", key=key, contact=person, by=f"dan@{MARK}.test", asked_at=NOW, done_at=NOW)
         make(Pause, value=f"later@{MARK}.test", until=NOW)
+        make(
+            ConsentEntry,
+            contact=person,
+            list=people,
+            basis="consent",
+            source="import",
+            at=NOW,
+            email=person.email,
+            detail=MARK,
+            intake=upload,
+        )
         make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)
         make(CampaignDay, campaign=campaign, day=date(2026, 11, 24), allowed=50)

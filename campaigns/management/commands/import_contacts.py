@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from campaigns import intake
-from campaigns.models import ContactList, Intake, Verdict
+from campaigns.models import Basis, ContactList, Intake, Verdict
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -38,11 +38,16 @@ class Command(AgencyCommand):
         super().add_arguments(parser)
         parser.add_argument("file", type=Path, help="the contact file, CSV or XLSX")
         parser.add_argument("--list", required=True, dest="into", metavar="NAME", help="the list the contacts join")
+        known = [*(basis.value for basis in Basis if basis != Basis.WITHDRAWN), Intake.BY_COLUMN]
+        parser.add_argument("--basis", default="", choices=known, help="on what grounds they may be written to")
+        parser.add_argument("--basis-from", default="", metavar="TEXT", help="where they gave it, kept as evidence")
         parser.add_argument("--check-mx", action="store_true", help="ask the DNS whether each domain takes mail")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
     def within(self, agency: Agency, options: dict[str, Any]) -> None:
         started, file = time.monotonic(), options["file"]
+        if options["basis"] == Basis.CONSENT and not options["basis_from"].strip():
+            raise CommandError("--basis consent needs --basis-from: say where they gave it.")
         try:
             with file.open("rb") as stream, _shown(stream, quiet=options["json"]) as progress:
                 done = intake.import_file(
@@ -51,6 +56,7 @@ class Command(AgencyCommand):
                     into=_list(options["into"]),
                     now=timezone.now(),
                     progress=progress,
+                    grounds=intake.Grounds(options["basis"], options["basis_from"], by="import_contacts"),
                     check_mx=options["check_mx"],
                 )
         except OSError as error:

@@ -1,0 +1,125 @@
+"""On what grounds a person is written to: the one definition of consent, its evidence, and who changes it.
+
+An account may take mails to contacts who have given consent alone. That is asked for where a mail is placed on an
+account, when it is claimed (by the mark on its enrollment, kept true here) and, of the contact itself, just before it
+is sent.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from campaigns import lifecycle
+from campaigns.models import Basis, ConsentEntry, ContactList
+from campaigns.permission import GIVEN
+from tenants import visits
+
+Source = ConsentEntry.Source
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is kept of how a basis came to be: `at` is when it was given, `text` what the person was shown, `detail`
+    where, `by` who recorded it."""
+
+    source: Source
+    at: datetime
+    text: str = ""
+    detail: str = ""
+    remote_ip: str | None = None
+    user_agent: str = ""
+    by: str = ""
+
+
+def record(
+    contact_ids: Iterable[int],
+    basis: Basis | str,
+    evidence: Evidence,
+    *,
+    now: datetime,
+    into: ContactList | None = None,
+) -> int:
+    """Let these contacts have that basis, "" being none known, for one list or as a whole; return how many there are.
+
+    Mails that wait for it go, and from the commit on none leaves that needs what was taken back, not even one that a
+    worker holds.
+    """
+    ids = sorted(set(contact_ids))
+    with transaction.atomic(), connection.cursor() as cursor:
+        values: dict[str, Any] = {
+            "ids": ids,
+            "list": into.pk if into else None,
+            "basis": basis,
+            "source": evidence.source,
+            "at": evidence.at,
+            "now": now,
+            "text": evidence.text,
+            "detail": evidence.detail[:300],
+            "ip": evidence.remote_ip,
+            "agent": evidence.user_agent[:300],
+            "by": evidence.by[:254],
+        }
+        cursor.execute(_SET_OF_LIST if into else _SET, values)
+        cursor.execute(_TELL, values)
+        count = cursor.rowcount
+        follow(ids, now=now)
+    return int(count)
+
+
+def withdraw(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList | None = None) -> None:
+    """The contact takes their consent back, to one list's mails or to all."""
+    record([contact_id], Basis.WITHDRAWN, evidence, now=now, into=into)
+
+
+def follow(contact_ids: Sequence[int], *, now: datetime) -> None:
+    """Let the mails of these contacts know what their basis is now."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLLOW, [list(contact_ids)])
+    lifecycle.hold_unconsented(contact_ids)
+    visits.ask(now)
+
+
+def forget(contact_ids: Sequence[int]) -> int:
+    """Delete the evidence about these persons, for their erasure; return how many entries there were."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('campaigns.erasure', 'on', true)")
+        cursor.execute("DELETE FROM campaigns_consententry WHERE contact_id = ANY(%s)", [list(contact_ids)])
+        count = cursor.rowcount
+    return int(count)
+
+
+_SET = """
+UPDATE campaigns_contact p SET basis = %(basis)s
+FROM (SELECT id FROM campaigns_contact WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE) locked
+WHERE p.id = locked.id
+"""
+_SET_OF_LIST = """
+UPDATE campaigns_subscription s SET basis = %(basis)s
+FROM (
+    SELECT id FROM campaigns_subscription WHERE list_id = %(list)s AND contact_id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+) locked
+WHERE s.id = locked.id
+"""
+_TELL = """
+INSERT INTO campaigns_consententry (contact_id, list_id, basis, source, at, recorded_at, email, remote_ip, user_agent,
+    text, detail, by)
+SELECT p.id, %(list)s, %(basis)s, %(source)s, %(at)s, %(now)s, p.email, %(ip)s, %(agent)s, %(text)s, %(detail)s, %(by)s
+FROM campaigns_contact p WHERE p.id = ANY(%(ids)s) ORDER BY p.id
+"""
+# Which enrollments a contact has is known by its mails.
+_FOLLOW = f"""
+WITH found AS (
+    SELECT e.id, {GIVEN} AS given
+    FROM campaigns_enrollment e
+    JOIN campaigns_campaign c ON c.id = e.campaign_id
+    JOIN campaigns_contact p ON p.id = e.contact_id
+    LEFT JOIN campaigns_subscription u ON u.list_id = c.list_id AND u.contact_id = p.id
+    WHERE e.id IN (SELECT m.enrollment_id FROM campaigns_message m WHERE m.contact_id = ANY(%s))
+    ORDER BY e.id FOR UPDATE OF e
+)
+UPDATE campaigns_enrollment e SET consented = found.given
+FROM found WHERE e.id = found.id AND e.consented <> found.given
+"""  # noqa: S608 - of constants
