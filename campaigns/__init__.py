@@ -15,6 +15,8 @@ variants     pure: the texts that are tried for a step, and which a contact gets
 experiments  pure: what the mails that went out say of them
 advance      what follows for those who have had a step               → messages
 changes      other steps for a campaign, and what that does to whom   → steps
+permission   whether a contact has given consent, and which accounts take mails without: the one definition
+consent      the grounds on which a person is written to, and their evidence  → held messages
 stops        what ends a sequence for a contact, and for whom else    → cancelled messages
 paced        windows and caps at a claim; sets aside what waits for them
 caps         what a campaign itself allows a day
