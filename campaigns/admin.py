@@ -73,13 +73,14 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     paginator = InfinitePaginator
     show_full_result_count = False
 
-    def save_model(self, request: HttpRequest, obj: Contact, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
+    def save_model(self, request: HttpRequest, obj: Contact, form: "ModelForm[Contact]", change: bool) -> None:
+        now = timezone.now()
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             if "basis" in form.changed_data:
-                now = timezone.now()
                 told = consent.Evidence(consent.Source.PERSON, now, by=request.user.get_username())
                 consent.record([obj.pk], obj.basis, told, now=now)
+        actions.release(obj, now=now)
 
     @admin.display(description=gettext_lazy("evidence of consent"), empty_value="—")
     def evidence(self, obj: Contact) -> str | None:
@@ -114,10 +115,6 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
         return False
-
-    def save_model(self, request: HttpRequest, obj: Contact, form: "ModelForm[Contact]", change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        actions.release(obj, now=timezone.now())
 
 
 class ListAdmin(ModelAdmin):  # type: ignore[misc]
