@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.utils.translation import ngettext
+from django.utils.translation import gettext as _
 
 from campaigns import planning, suppressions
 from campaigns.models import Campaign, Duplicates
@@ -61,12 +61,9 @@ def plan(campaign: Campaign, consented: int, others: int, *, now: datetime) -> P
 
 def nobody_consented(total: int) -> str:
     """Why a campaign that could reach so many contacts reaches none, and what to do."""
-    return ngettext(
-        "The contact has not given consent, and every account that this agency may use requires it. Record the "
-        "contact's consent, or ask the operator for an account that does not require it.",
-        "None of the %(count)d contacts has given consent, and every account that this agency may use requires it. "
-        "Record their consent, or ask the operator for an account that does not require it.",
-        total,
+    return _(
+        "Nobody of the list (%(count)d) has given consent, and every account that this agency may use requires it. "
+        "Record their consent, or ask the operator for an account that does not require it."
     ) % {"count": total}
 
 

@@ -193,10 +193,10 @@ def test_what_no_account_takes_waits_with_its_reason_until_consent_is_given(acco
 def test_a_campaign_that_reaches_nobody_says_so_in_words(accounts: dict[str, Account]) -> None:
     take_away(accounts, "smtp")
     made = mixed("a", without=3, having=0)
-    with pytest.raises(launch.LaunchRefusedError, match="None of the 3 contacts has given consent"):
+    with pytest.raises(launch.LaunchRefusedError, match=r"Nobody of the list \(3\) has given consent"):
         launch.launch(made, now=NOON)
     assert not Enrollment.objects.exists()
-    assert "None of the 3 contacts" in forecast.forecast(made, now=NOON).problems[0]
+    assert "Nobody of the list (3)" in forecast.forecast(made, now=NOON).problems[0]
 
 
 def test_a_full_account_moves_only_what_the_other_takes(accounts: dict[str, Account]) -> None:
