@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0013_consent'),
-        ('campaigns', '0032_trials'),
+        ('campaigns', '0033_former_subjects'),
     ]
 
     operations = [
