@@ -20,7 +20,7 @@ def run(var: Path, *arguments: str) -> dict[str, object]:
         env={**environment, "POLZA_VAR": str(var)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -37,7 +37,7 @@ def play(var: Path, *arguments: str) -> dict[str, object]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_it_sends_everything_once_and_again_on_what_the_first_left(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     first = play(tmp_path)
