@@ -46,6 +46,7 @@ verdicts     pure: was it a person or a program
 returned     mail that came back: bounces, complaints, replies        → events
 replies      what answers mean: by the rules, by what corrections taught, or by a person
 feedback     events become facts on messages, suppressions, outcomes
+feed         what is told to others, in one order without gaps
 doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears

@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, RejectedRow, TrialMail
+from campaigns.models import Campaign, Contact, ContactList, Erasure, FeedEntry, Intake, Message, RejectedRow, TrialMail
 from tenants import context
 from tenants.users.models import User
 
@@ -57,6 +57,11 @@ def trials_for(user: Visitor, campaign: Campaign) -> QuerySet[TrialMail]:
     """The test mails of the campaign that this user may see, the newest first."""
     found = TrialMail.objects.filter(step__campaign=campaign).select_related("step", "account", "sender")
     return _seen_by(user, found.order_by("-pk"))
+
+
+def feed_for(user: Visitor) -> QuerySet[FeedEntry]:
+    """What this user may be told of what has happened, in its order."""
+    return _seen_by(user, FeedEntry.objects.filter(position__isnull=False).order_by("position"))
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, choices, erasure, forecast, held, inspection, pace, results
+from campaigns import access, actions, changes, choices, erasure, feed, forecast, held, inspection, pace, results
 from campaigns.explain import explain
-from campaigns.models import Campaign, Erasure, Message, Metric, TrialMail
+from campaigns.models import Campaign, Erasure, FeedEntry, Message, Metric, TrialMail
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
@@ -682,6 +682,45 @@ class ErasureViewSet(ViewSet):
         except erasure.ErasureRefusedError as refused:
             raise serializers.ValidationError({"address": [str(refused)]}) from None
         return Response(ErasureSerializer(receipt).data, status=201)
+
+
+class FeedQuerySerializer(serializers.Serializer[Any]):
+    """What part of the feed is asked for."""
+
+    after = serializers.IntegerField(min_value=0, max_value=2**63 - 1, default=0)
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=200)
+
+
+class FeedEntrySerializer(serializers.Serializer[Any]):
+    """One thing that happened."""
+
+    position = serializers.IntegerField(help_text="Counts from 1 without a gap; never changes.")
+    type = serializers.ChoiceField(choices=FeedEntry.Kind.choices)
+    timestamp = serializers.DateTimeField(help_text="When it happened, not when it became known.")
+    data = serializers.JSONField(help_text="What it is about, with the names of now.")  # type: ignore[assignment]
+
+
+class FeedViewSet(ViewSet):
+    """What has happened in the key's agency, for systems that keep a copy of it."""
+
+    def list(self, request: Request) -> Response:
+        """What came after the position `after`, in order, up to `limit` of it: go on with `next` of the answer.
+
+        `more`: there is more already. Nothing ever comes in before what was told.
+        """
+        asked = FeedQuerySerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        after, limit = asked.validated_data["after"], asked.validated_data["limit"]
+        numbered = feed.number()
+        found = list(access.feed_for(request.user).filter(position__gt=after)[: limit + 1])
+        told = found[:limit]
+        return Response(
+            {
+                "events": FeedEntrySerializer(feed.described(told), many=True).data,
+                "next": told[-1].position if told else after,
+                "more": len(found) > limit or numbered == feed.AT_ONCE,
+            }
+        )
 
 
 class Conflict(APIException):

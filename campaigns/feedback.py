@@ -22,8 +22,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import erased, lifecycle, optout, readership, stops, verdicts
-from campaigns.models import Message, Suppression
+from campaigns import erased, feed, lifecycle, optout, readership, stops, verdicts
+from campaigns.models import FeedEntry, Message, Suppression
 from campaigns.reasons import Reason
 from providers.accounts import hearing, silence, webhooks
 from providers.accounts import ledger as accounts
@@ -50,6 +50,11 @@ _DELIVERED, _OPENED, _CLICKED, _BOUNCED, _COMPLAINED, _UNSUBSCRIBED = (
         EventType.UNSUBSCRIBED,
     )
 )
+_TOLD_AS = {
+    place: FeedEntry.Kind(f"message.{fact.value}")
+    for place, fact in enumerate(FACTS)
+    if place not in (_OPENED, _CLICKED)
+}
 _AT_ONCE = 5_000
 _POSTS = 200
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -244,8 +249,9 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
         mails = [_Mail(*(*row[:15], row[15:])) for row in cursor.fetchall()]
     new = _set_facts([mail for mail in mails if any(mail.times)])
     doubted = [mail for mail in mails if mail.status != Message.Status.SENT]
-    read = _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     lifecycle.proved_sent([mail.id for mail in doubted], [mail.provider_id for mail in doubted], now=now)
+    _tell_others(mails, new)
+    read = _set_readers([mail.id for mail in mails if mail.times[_OPENED] or mail.times[_CLICKED]])
     _suppress(mails, new, now)
     stops.stop(_endings(mails, new), now=now)
     readership.recount(read)
@@ -277,6 +283,18 @@ def _set_facts(mails: Sequence[_Mail]) -> dict[int, set[int]]:
         }
         for mail in mails
     }
+
+
+def _tell_others(mails: Sequence[_Mail], new: Mapping[int, set[int]]) -> None:
+    """Tell others of new facts; of opens and clicks `_set_readers` does, once it knows by whom."""
+    feed.tell(
+        [
+            (mail.id, kind, at, {"bounce_class": mail.bounce_class} if fact == _BOUNCED else {})
+            for mail in mails
+            for fact in sorted(new.get(mail.id, ()))
+            if (kind := _TOLD_AS.get(fact)) and (at := mail.times[fact])
+        ]
+    )
 
 
 def _set_readers(message_ids: Sequence[int]) -> list[readership.Change]:
@@ -466,20 +484,35 @@ _READERS = """
 SELECT m.campaign_id, f.opened_by, f.clicked_by
 FROM campaigns_messagefacts f JOIN campaigns_message m ON m.id = f.message_id WHERE f.message_id = ANY(%s)
 """
+# Told when a person is first seen to have done it, and when that turns out to be wrong.
 _SET_READERS = """
-UPDATE campaigns_messagefacts f SET opened_by = COALESCE(n.opened_by, ''), clicked_by = COALESCE(n.clicked_by, '')
-FROM (
-    SELECT m.id, m.campaign_id,
-           (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
-            FILTER (WHERE e.type = 'opened'))[1],
-           (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
-            FILTER (WHERE e.type = 'clicked'))[1]
-    FROM campaigns_message m JOIN senders_event e ON e.message = m.key
-    WHERE m.id = ANY(%s) AND e.type IN ('opened', 'clicked')
-    GROUP BY m.id
-) AS n (id, campaign_id, opened_by, clicked_by)
-WHERE f.message_id = n.id
-RETURNING n.campaign_id, f.opened_by, f.clicked_by
+WITH judged AS (
+    UPDATE campaigns_messagefacts f
+    SET opened_by = COALESCE(n.opened_by, ''), clicked_by = COALESCE(n.clicked_by, '')
+    FROM (
+        SELECT m.id, m.key, m.campaign_id,
+               (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
+                FILTER (WHERE e.type = 'opened'))[1] AS opened_by,
+               (array_agg(e.reader ORDER BY array_position(%s::text[], e.reader::text))
+                FILTER (WHERE e.type = 'clicked'))[1] AS clicked_by
+        FROM campaigns_message m JOIN senders_event e ON e.message = m.key
+        WHERE m.id = ANY(%s) AND e.type IN ('opened', 'clicked')
+        GROUP BY m.id
+    ) AS n, campaigns_messagefacts AS was
+    WHERE f.message_id = n.id AND was.message_id = n.id
+    RETURNING n.key, n.campaign_id, f.opened_at, f.clicked_at, f.opened_by, f.clicked_by,
+              was.opened_by AS opened_before, was.clicked_by AS clicked_before
+), told AS (
+    INSERT INTO campaigns_feedentry (kind, at, message, campaign, data)
+    SELECT t.kind, t.at, j.key, j.campaign_id, jsonb_build_object('by', t.by)
+    FROM judged j
+    CROSS JOIN LATERAL (
+        VALUES ('message.opened', j.opened_at, j.opened_before, j.opened_by),
+               ('message.clicked', j.clicked_at, j.clicked_before, j.clicked_by)
+    ) AS t (kind, at, before, by)
+    WHERE t.before <> t.by AND 'human' IN (t.before, t.by)
+)
+SELECT campaign_id, opened_by, clicked_by FROM judged
 """
 _IN_A_ROW = """
 SELECT m.contact_id, count(*)

@@ -267,6 +267,7 @@ def proved_sent(
         cursor.execute(_NOT_AGAIN, values)
         changed |= {row[0] for row in cursor.fetchall()}
         cursor.execute(_PASS, [list(changed)])
+        cursor.execute(_TELL_SENT, [list(changed)])
         if changed:
             visits.ask(now)
     return changed
@@ -285,6 +286,7 @@ def count_as_sent(ids: Sequence[int], *, by: str, now: datetime) -> set[int]:
         cursor.execute(_PROVED_SENT.format(states="'unknown'"), values)
         changed = {row[0] for row in cursor.fetchall()}
         cursor.execute(_PASS, [list(changed)])
+        cursor.execute(_TELL_SENT, [list(changed)])
         if changed:
             visits.ask(now)
     return changed
@@ -341,6 +343,7 @@ def refused_after_all(message_id: int, reason: Reason, detail: str, *, now: date
         )
         if changed:
             DoubtEntry.objects.create(message_id=message_id, what=What.REFUSED, at=now)
+            _tell_failed(message_id)
     return bool(changed)
 
 
@@ -389,11 +392,14 @@ def hold(message: Claimed, reason: Reason, detail: str) -> None:
 
 def fail(message: Claimed, reason: Reason, detail: str) -> None:
     """Surely not sent, and never will be."""
-    _return(
-        [message],
-        "status = 'failed', reason = %(reason)s, detail = %(detail)s, attempts = m.attempts + 1",
-        {"reason": reason, "detail": detail[:300]},
-    )
+    with transaction.atomic():
+        failed = _return(
+            [message],
+            "status = 'failed', reason = %(reason)s, detail = %(detail)s, attempts = m.attempts + 1",
+            {"reason": reason, "detail": detail[:300]},
+        )
+        if failed:
+            _tell_failed(message.id)
 
 
 def doubt(message: Claimed, detail: str) -> None:
@@ -666,13 +672,20 @@ def rescue(*, now: datetime) -> tuple[int, int]:
     return len(abandoned), doubted
 
 
-def _return(messages: Sequence[Claimed], change: str, values: dict[str, Any]) -> None:
+def _tell_failed(message_id: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_TELL_FAILED, [message_id])
+
+
+def _return(messages: Sequence[Claimed], change: str, values: dict[str, Any]) -> int:
     by_claim: dict[UUID, list[int]] = {}
     for message in messages:
         by_claim.setdefault(message.claim, []).append(message.id)
+    changed = 0
     for claim_id, ids in by_claim.items():
         with transaction.atomic():
-            _return_rows(ids, claim_id, change, values)
+            changed += _return_rows(ids, claim_id, change, values)
+    return changed
 
 
 def _return_rows(
@@ -801,7 +814,10 @@ WITH went AS (
     FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS n (id, claim, provider_id),
          (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced
     WHERE m.id = n.id AND m.claim = n.claim AND (m.status IN ('claimed', 'unknown')) IS TRUE
-    RETURNING m.enrollment_id, m.step_id, m.sender_id, m.sent_at
+    RETURNING m.enrollment_id, m.step_id, m.sender_id, m.sent_at, m.key, m.campaign_id
+), told AS (
+    INSERT INTO campaigns_feedentry (kind, at, message, campaign)
+    SELECT 'message.sent', sent_at, key, campaign_id FROM went
 )
 {_PASSED.format(went="went")}
 """  # noqa: S608 - of constants
@@ -827,6 +843,15 @@ RETURNING m.id
 _PASS = _PASSED.format(
     went="(SELECT enrollment_id, step_id, sender_id, sent_at FROM campaigns_message WHERE id = ANY(%s))"
 )
+_TELL_FAILED = """
+INSERT INTO campaigns_feedentry (kind, at, message, campaign, data)
+SELECT 'message.failed', statement_timestamp(), key, campaign_id, jsonb_build_object('reason', reason)
+FROM campaigns_message WHERE id = %s
+"""
+_TELL_SENT = """
+INSERT INTO campaigns_feedentry (kind, at, message, campaign)
+SELECT 'message.sent', sent_at, key, campaign_id FROM campaigns_message WHERE id = ANY(%s) ORDER BY id
+"""
 # The reader may have heard from its sender already, so it leaves from no other.
 _SEND_AGAIN = f"""
 WITH doubted AS (

@@ -1258,3 +1258,51 @@ class TrialMail(AgencyRow):
     def said(self) -> str:
         """The detail, in the language of the moment where it is in words of ours."""
         return gettext(self.detail) if self.detail else ""
+
+
+class FeedEntry(AgencyRow):
+    """One thing that is told to others, by the API's feed of events. Never changed but to number it.
+
+    Written in the transaction of the fact itself: of mails by `lifecycle` and `feedback`, of campaigns and suppressions
+    by triggers of their tables. `position` counts from 1 without a gap; `feed` alone gives it, once the fact is
+    committed. `message` is a mail's key, `campaign` an id: what they name is read when it is told.
+    """
+
+    class Kind(models.TextChoices):
+        SENT = "message.sent", _("Mail sent")
+        FAILED = "message.failed", _("Mail failed")
+        DELIVERED = "message.delivered", _("Mail delivered")
+        OPENED = "message.opened", _("Mail opened by a person")
+        CLICKED = "message.clicked", _("Link followed by a person")
+        REPLIED = "message.replied", _("Mail answered")
+        BOUNCED = "message.bounced", _("Mail bounced")
+        COMPLAINED = "message.complained", _("Complaint about a mail")
+        UNSUBSCRIBED = "message.unsubscribed", _("Reader unsubscribed")
+        SUPPRESSED = "suppression.added", _("Suppression added")
+        UNSUPPRESSED = "suppression.removed", _("Suppression removed")
+        LAUNCHED = "campaign.launched", _("Campaign launched")
+        PAUSED = "campaign.paused", _("Campaign paused")
+        RESUMED = "campaign.resumed", _("Campaign goes on")
+        FINISHED = "campaign.finished", _("Campaign finished")
+        CANCELLED = "campaign.cancelled", _("Campaign cancelled")
+
+    position = models.BigIntegerField(_("position"), null=True)
+    kind = models.CharField(_("what"), max_length=30, choices=Kind.choices)
+    at = models.DateTimeField(_("when"))
+    message = models.UUIDField(_("mail"), null=True)
+    campaign = models.BigIntegerField(_("campaign"), null=True)
+    data = models.JSONField(default=dict, db_default={})
+
+    class Meta:
+        verbose_name = _("entry of the feed")
+        verbose_name_plural = _("entries of the feed")
+        constraints = [
+            # Of those with one alone: a new entry goes into one index less.
+            models.UniqueConstraint(
+                fields=["position"], condition=Q(position__isnull=False), name="a_position_is_given_once"
+            )
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(position=None), name="feed_without_position")]
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.kind}"

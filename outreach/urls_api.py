@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from campaigns.api import CampaignViewSet, ContactViewSet, ErasureViewSet, MessageViewSet
+from campaigns.api import CampaignViewSet, ContactViewSet, ErasureViewSet, FeedViewSet, MessageViewSet
 
 
 class Nowhere(APIView):
@@ -23,6 +23,7 @@ router = SimpleRouter()
 router.register("campaigns", CampaignViewSet, basename="campaign")
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("erasures", ErasureViewSet, basename="erasure")
+router.register("events", FeedViewSet, basename="event")
 router.register("messages", MessageViewSet, basename="message")
 
 app_name = "api"

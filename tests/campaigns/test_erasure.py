@@ -131,8 +131,8 @@ def test_nothing_names_them_any_more_and_everything_is_counted(
             "events": 3,
             "replies": 1,
             "suppressions": 1,
-            # The stray event, Bob's field, his mail's detail, the log, the repeated row.
-            "texts": 5,
+            # The stray event, Bob's field, his mail's detail, the log, the repeated row, the feed.
+            "texts": 6,
             "posts": 1,
             "inbound": 1,
         }

@@ -21,6 +21,7 @@ from campaigns.models import (
     Enrollment,
     Erasure,
     ErasureKey,
+    FeedEntry,
     FormerSubject,
     Intake,
     LaunchForecast,
@@ -148,6 +149,7 @@ def plant(agency: Agency) -> dict[str, Model]:
             rules="1",
             received_at=NOW,
         )
+        make(FeedEntry, kind="suppression.added", at=NOW, position=FIRST_ID, data={"value": f"no@{MARK}.test"})
         make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
         make(TrialMail, step=step, contact=person, recipient=f"dan@{MARK}.test", by=f"dan@{MARK}.test", asked_at=NOW)
         make(Group, name=f"{MARK} group")

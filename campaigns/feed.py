@@ -1,0 +1,88 @@
+"""What is told to others, in one order without gaps: a reader that polls with its last position misses nothing.
+
+A fact and its entry are one transaction, and transactions end in another order than their entries' ids. So an entry
+gets its position only when it is seen committed, by whoever holds the agency's lock: the next number, for ever. What is
+numbered later comes later, and there is no number that is missing.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from campaigns.models import Campaign, FeedEntry, Message
+from tenants import context
+
+AT_ONCE = 10_000
+# In the space of locks with two numbers, the second being the agency: any constant of our own.
+_NUMBERING = 7_302_199
+
+
+def tell(told: Sequence[tuple[int, FeedEntry.Kind, datetime, dict[str, Any]]]) -> None:
+    """Tell of mails: id, what, when and what belongs to it. Call in the transaction that made it so."""
+    if not told:
+        return
+    ids, kinds, times, data = zip(*told, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_TELL, [list(ids), list(kinds), list(times), [json.dumps(one) for one in data]])
+
+
+def number() -> int:
+    """Give the next positions to entries that are committed and have none; return how many got one.
+
+    Some are left where it returns `AT_ONCE`. It commits to disk, and all that it has seen with it: what was told once
+    outlives a crash.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        # A statement of its own, before the next looks: that one sees all that the holder before has numbered.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_NUMBERING, context.current_agency().pk])
+        cursor.execute(_NUMBER, [AT_ONCE])
+        return int(cursor.rowcount)
+
+
+def described(entries: Iterable[FeedEntry]) -> list[dict[str, Any]]:
+    """These entries as they are told, with the names that what they are about has now."""
+    listed = list(entries)
+    keys = {entry.message for entry in listed if entry.message}
+    mails: dict[UUID, Message] = {
+        mail.key: mail
+        for mail in Message.objects.filter(key__in=keys)
+        .select_related("contact", "step", "sender")
+        .only("key", "contact__email", "step__position", "sender__address")
+    }
+    names = dict(Campaign.objects.filter(pk__in={entry.campaign for entry in listed}).values_list("pk", "name"))
+    return [_described(entry, mails.get(entry.message) if entry.message else None, names) for entry in listed]
+
+
+def _described(entry: FeedEntry, mail: Message | None, names: dict[int, str]) -> dict[str, Any]:
+    about: dict[str, Any] = {}
+    if entry.campaign is not None:
+        about["campaign"] = {"id": entry.campaign, "name": names.get(entry.campaign, "")}
+    if entry.message is not None:
+        about["message"] = str(entry.message)
+    if mail is not None:
+        about["step"] = mail.step.position
+        about["address"] = mail.contact.email
+        about["sender"] = mail.sender.address if mail.sender else ""
+    return {"position": entry.position, "type": entry.kind, "timestamp": entry.at, "data": {**about, **entry.data}}
+
+
+_TELL = """
+INSERT INTO campaigns_feedentry (kind, at, message, campaign, data)
+SELECT n.kind, n.at, m.key, m.campaign_id, n.data::jsonb
+FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::text[]) WITH ORDINALITY AS n (id, kind, at, data, place)
+JOIN campaigns_message m ON m.id = n.id
+ORDER BY n.place
+"""
+_NUMBER = """
+UPDATE campaigns_feedentry e SET position = n.position
+FROM (
+    SELECT id, row_number() OVER (ORDER BY id)
+        + COALESCE((SELECT max(position) FROM campaigns_feedentry WHERE position IS NOT NULL), 0) AS position
+    FROM (SELECT id FROM campaigns_feedentry WHERE position IS NULL ORDER BY id LIMIT %s) AS fresh
+) AS n
+WHERE e.id = n.id
+"""
