@@ -52,6 +52,7 @@ routing      which accounts this agency may use now; moves mails from spent and 
 reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge
 feasibility  whether a campaign can go on at all; pauses it where it cannot
+backlash     pauses campaigns of which too much comes back or is complained about
 progress     one campaign in numbers
 results      each step and each of its texts in numbers
 choices      one of a step's texts is chosen for the contacts to come

@@ -21,8 +21,8 @@ _NO_REASON = {"paused_reason": "", "paused_detail": ""}
 def pause(campaign: Campaign, *, reason: PauseReason | None = None, detail: str = "") -> bool:
     """Nothing more leaves, not even what a worker holds already; return False if it was not running.
 
-    `reason` is why the machine does so, and `detail` which accounts that is about. The next minute's work parks its
-    mails; until then claims read past them.
+    `reason` is why the machine does so, and `detail` which accounts that is about, or the evidence. The next minute's
+    work parks its mails; until then claims read past them.
     """
     return _move(
         campaign,
@@ -40,7 +40,7 @@ def resume(campaign: Campaign, *, now: datetime) -> bool:
     some come back at once, and the rest with the next minute's work.
     """
     with transaction.atomic():
-        done = _move(campaign, [Status.PAUSED], Status.RUNNING, **_NO_REASON)
+        done = _move(campaign, [Status.PAUSED], Status.RUNNING, resumed_at=now, **_NO_REASON)
         if done:
             lifecycle.look_again(campaign, now=now)
             lifecycle.follow_pauses(now=now, at_most=PARKED_AT_ONCE)

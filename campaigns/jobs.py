@@ -10,6 +10,7 @@ from django.dispatch import receiver
 
 from campaigns import (
     advance,
+    backlash,
     choices,
     control,
     dispatch,
@@ -148,12 +149,13 @@ def checkup() -> None:
 @job
 def check_possible() -> None:
     """Every five minutes: let mails go that waited for consent which is there or no longer needed, and pause campaigns
-    that cannot go on until a person changes something, agency by agency."""
+    that cannot go on until a person changes something, or of which too much comes back, agency by agency."""
     clock = Clock()
 
     def look_after(agency: Agency) -> None:
         failover.rehome(agency, now=clock())
         feasibility.pause_impossible(agency, now=clock())
+        backlash.pause_harmful(agency, now=clock())
 
     _in_each_agency("The check of what campaigns can do", look_after)
 

@@ -550,6 +550,7 @@ class Campaign(AgencyRow):
         _("paused because"), max_length=30, choices=PauseReason.choices, blank=True, db_default="", editable=False
     )
     paused_detail = models.CharField(_("about"), max_length=300, blank=True, db_default="", editable=False)
+    resumed_at = models.DateTimeField(_("went on"), null=True, editable=False)
     accounts = ArrayField(models.BigIntegerField(), default=no_accounts, db_default=[], editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     launched_at = models.DateTimeField(_("launched"), null=True, editable=False)

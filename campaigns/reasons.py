@@ -54,7 +54,7 @@ class Reason(models.TextChoices):
 
 
 class PauseReason(models.TextChoices):
-    """Why a running campaign could not go on, ever, until a person changes something."""
+    """Why a running campaign could not or should not go on until a person changes something."""
 
     NEVER_OPENS = "never_opens", _("Its days, hours and holidays leave no time to send")
     NO_ACCOUNTS = "no_accounts", _("There is no account that this agency may use")
@@ -63,6 +63,8 @@ class PauseReason(models.TextChoices):
     NO_SENDERS = "no_senders", _("The agency has no active sender at these accounts")
     SENDERS_GONE = "senders_gone", _("The senders that write to its contacts are switched off or have no account left")
     WAITS_IN_VAIN = "waits_in_vain", _("Its mails wait for accounts that will not send them")
+    BOUNCES = "bounces", _("Too many of its mails come back")
+    COMPLAINTS = "complaints", _("Too many recipients call its mails spam")
 
 
 WAYS_OUT = {
@@ -73,4 +75,12 @@ WAYS_OUT = {
     PauseReason.NO_SENDERS: _("Add a sender, switch one on, or have its domain verified at one of the accounts."),
     PauseReason.SENDERS_GONE: _("Switch them on, or have their domains verified at an account that may be used."),
     PauseReason.WAITS_IN_VAIN: _("Add active senders there, or have the operator raise what it may send."),
+    PauseReason.BOUNCES: _(
+        "Look at where its list comes from before you resume it: it is paused above 2 %, counted for a week or since "
+        "it was last resumed."
+    ),
+    PauseReason.COMPLAINTS: _(
+        "Look at whom it writes to and what before you resume it: it is paused above 0.1 %, counted for a week or "
+        "since it was last resumed."
+    ),
 }

@@ -4,6 +4,7 @@ models   SenderDomain, Home, Sender, SenderDay, SenderHour, DomainDay, Event
 ledger   the only writer of the day and hour rows: free senders, reserve, give back
 warmup   pure: how the mails of a new domain grow
 warming  judges each day of a domain that warms up
+rates    pure: whether too much comes back, by what the rate is at least
 events   the only writer of Event: stores each once
 inbound  pure: mail that comes back, from bytes to what it is and means
 pool     many senders at once: an account's senders over an agency's domains
