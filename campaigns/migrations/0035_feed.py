@@ -3,11 +3,13 @@
 from django.db import migrations, models
 
 
-# Whoever writes these tables, and however.
+# Whoever writes these tables, and however: also who names the schema and has another on the search path.
 TELL = """
 CREATE FUNCTION tell_of_campaign() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO campaigns_feedentry (kind, at, campaign, data) VALUES (
+    EXECUTE format(
+        'INSERT INTO %I.campaigns_feedentry (kind, at, campaign, data) VALUES ($1, $2, $3, $4)', TG_TABLE_SCHEMA
+    ) USING
         CASE
             WHEN NEW.status = 'running' AND OLD.status = 'draft' THEN 'campaign.launched'
             WHEN NEW.status = 'running' THEN 'campaign.resumed'
@@ -21,23 +23,24 @@ BEGIN
             statement_timestamp()
         ),
         NEW.id,
-        CASE WHEN NEW.status = 'paused' THEN jsonb_build_object('reason', NEW.paused_reason) ELSE '{}' END
-    );
+        CASE WHEN NEW.status = 'paused' THEN jsonb_build_object('reason', NEW.paused_reason) ELSE '{}' END;
     RETURN NULL;
 END $$;
 CREATE TRIGGER tell_of_campaign AFTER UPDATE OF status ON campaigns_campaign
     FOR EACH ROW WHEN (OLD.status <> NEW.status AND NEW.status <> 'draft') EXECUTE FUNCTION tell_of_campaign();
 CREATE FUNCTION tell_of_suppression() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    it campaigns_suppression;
+    it record;
 BEGIN
     IF TG_OP = 'DELETE' THEN it := OLD; ELSE it := NEW; END IF;
-    INSERT INTO campaigns_feedentry (kind, at, message, data) VALUES (
+    EXECUTE format(
+        'INSERT INTO %1$I.campaigns_feedentry (kind, at, message, data)
+         VALUES ($1, $2, (SELECT key FROM %1$I.campaigns_message WHERE id = $3), $4)', TG_TABLE_SCHEMA
+    ) USING
         CASE TG_OP WHEN 'DELETE' THEN 'suppression.removed' ELSE 'suppression.added' END,
         CASE TG_OP WHEN 'DELETE' THEN statement_timestamp() ELSE it.created_at END,
-        (SELECT key FROM campaigns_message WHERE id = it.message_id),
-        jsonb_build_object('value', it.value, 'list', it.list_id, 'reason', it.source)
-    );
+        it.message_id,
+        jsonb_build_object('value', it.value, 'list', it.list_id, 'reason', it.source);
     RETURN NULL;
 END $$;
 CREATE TRIGGER tell_of_suppression AFTER INSERT OR DELETE ON campaigns_suppression

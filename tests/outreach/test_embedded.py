@@ -25,7 +25,9 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the serv
 
 # A command that uses the database: it says when it is up, and ends when its standard input does.
 COMMAND = """
-import os, sys
+import os, signal, sys
+# Who is started in the background of a script ignores Ctrl-C, and so do those it starts: also these tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from outreach import embedded
 embedded.start(Path(sys.argv[1]))
