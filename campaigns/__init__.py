@@ -30,13 +30,15 @@ links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
 preview      a step's mail as a contact would get it, made by the same
-trials       that mail to the agency's own people, by the way of every mail
+trials       that mail to the agency's own people, and that to confirm a sign-up, by the way of every mail
 link_hosts   asks the DNS whether the hosts of links are there
 inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
 held         mails whose text lacks a value, by field; on they go once it is there
 lifecycle    the only writer of a message's status, by guarded updates
 suppressions who must not be mailed: the one definition for all who ask
+signups      somebody asks for a list's mails, and confirms it       → contacts, subscriptions, consent
+confirmation the mail that asks them to
 optout       a reader leaves                                         → suppressions, cancelled messages
 erased       who was erased, told by keyed hashes: no contact of theirs is made again
 erasure      what names a person goes, what was counted stays              → receipts

@@ -122,7 +122,7 @@ class ListAdmin(ModelAdmin):  # type: ignore[misc]
 
     list_display = ("name", "contacts", "created_at")
     search_fields = ("name",)
-    fields = ("name",)
+    fields = ("name", "double_opt_in")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ContactList]:
         found: QuerySet[ContactList] = super().get_queryset(request)
@@ -462,10 +462,10 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 class TrialMailAdmin(ReadOnly):
-    """Test mails to the agency's own people."""
+    """Test mails to the agency's own people, and mails that ask to confirm a sign-up."""
 
-    list_display = ("recipient", "state", "said", "step", "account", "sender", "asked_at", "sent_at")
-    list_filter = ("status",)
+    list_display = ("recipient", "kind", "state", "said", "step", "account", "sender", "asked_at", "sent_at")
+    list_filter = ("status", "kind")
     list_select_related = ("step", "account", "sender")
     search_fields = ("recipient", "by")
     fields = (

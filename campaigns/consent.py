@@ -49,24 +49,18 @@ def record(
     """
     ids = sorted(set(contact_ids))
     with transaction.atomic(), connection.cursor() as cursor:
-        values: dict[str, Any] = {
-            "ids": ids,
-            "list": into.pk if into else None,
-            "basis": basis,
-            "source": evidence.source,
-            "at": evidence.at,
-            "now": now,
-            "text": evidence.text,
-            "detail": evidence.detail[:300],
-            "ip": evidence.remote_ip,
-            "agent": evidence.user_agent[:300],
-            "by": evidence.by[:254],
-        }
+        values = _values(ids, basis, evidence, now, into)
         cursor.execute(_SET_OF_LIST if into else _SET, values)
         cursor.execute(_TELL, values)
         count = cursor.rowcount
         follow(ids, now=now)
     return int(count)
+
+
+def asked(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList) -> None:
+    """Keep how the contact asked for a list's mails, which is no consent yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TELL, _values([contact_id], "", evidence, now, into))
 
 
 def withdraw(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList | None = None) -> None:
@@ -89,6 +83,24 @@ def forget(contact_ids: Sequence[int]) -> int:
         cursor.execute("DELETE FROM campaigns_consententry WHERE contact_id = ANY(%s)", [list(contact_ids)])
         count = cursor.rowcount
     return int(count)
+
+
+def _values(
+    ids: Sequence[int], basis: Basis | str, evidence: Evidence, now: datetime, into: ContactList | None
+) -> dict[str, Any]:
+    return {
+        "ids": ids,
+        "list": into.pk if into else None,
+        "basis": basis,
+        "source": evidence.source,
+        "at": evidence.at,
+        "now": now,
+        "text": evidence.text,
+        "detail": evidence.detail[:300],
+        "ip": evidence.remote_ip,
+        "agent": evidence.user_agent[:300],
+        "by": evidence.by[:254],
+    }
 
 
 _SET = """

@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import consent, erased, optout, stops, tokens
+from campaigns import consent, erased, optout, signups, stops, tokens
 from campaigns.caps import domain_of
 from campaigns.models import (
     Contact,
@@ -52,6 +52,7 @@ LABELS: dict[str, str | Promise] = {
     "agencies": gettext_lazy("agencies"),
     "contacts": gettext_lazy("contact"),
     "subscriptions": gettext_lazy("subscriptions"),
+    "sign_ups": gettext_lazy("sign-ups"),
     "consents": gettext_lazy("evidence of consent"),
     "mails": gettext_lazy("mails, kept without a name"),
     "events": gettext_lazy("events, kept without a name"),
@@ -221,6 +222,7 @@ def _go_on(receipt: Erasure, value: str, clock: Callable[[], datetime]) -> None:
             counts["inbound"] = inbox.forget(needles, now=clock())
     else:
         counts["suppressions"] = Suppression.objects.filter(value=value).delete()[0]
+    counts["sign_ups"] = signups.forget(value)
     counts["texts"] = _forget_texts(value)
     receipt.counts, receipt.done_at = dict(+counts), clock()
     receipt.save(update_fields=["counts", "done_at"])

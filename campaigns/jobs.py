@@ -22,6 +22,7 @@ from campaigns import (
     feedback,
     lifecycle,
     returned,
+    signups,
     trials,
 )
 from campaigns.audit import audit_quota
@@ -180,8 +181,19 @@ def choose_variants() -> None:
 
 
 @job
+def expire_sign_ups() -> None:
+    """Every day: forget sign-ups that nobody confirmed in time, agency by agency."""
+    clock = Clock()
+
+    def look_after(agency: Agency) -> None:
+        signups.expire(now=clock())
+
+    _in_each_agency("The expiry of sign-ups", look_after)
+
+
+@job
 def send_trials() -> None:
-    """Send this agency's test mails."""
+    """Send this agency's test mails and confirmations."""
     clock = Clock()
     trials.send(clock=clock, until=clock() + timedelta(seconds=settings.DRAIN_SECONDS))
 

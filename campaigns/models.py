@@ -129,9 +129,15 @@ class Contact(AgencyRow):
 
 
 class ContactList(AgencyRow):
-    """A group of contacts."""
+    """A group of contacts. With `double_opt_in` whoever signs up for it is asked by mail whether it was they."""
 
     name = models.CharField(_("name"), max_length=120, unique=True)
+    double_opt_in = models.BooleanField(
+        _("confirmation by mail"),
+        default=True,
+        db_default=True,
+        help_text=_("Whoever signs up gets nothing but one mail with a link until they confirm by it."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -215,6 +221,33 @@ class ConsentEntry(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.email}: {self.basis}"
+
+
+class SignUp(AgencyRow):
+    """Somebody has asked for a list's mails under this address, and is not known to be who they say. Written by
+    `signups` alone.
+
+    No contact is made of it before it is confirmed. It is deleted a while after it was asked for, whatever came of it:
+    what is kept of one that was confirmed is its evidence. `text` is what the page showed.
+    """
+
+    key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
+    list = models.ForeignKey(ContactList, on_delete=models.CASCADE, related_name="sign_ups", verbose_name=_("list"))
+    email = models.EmailField(_("address"), max_length=254)
+    language = models.CharField(_("language"), max_length=2)
+    text = models.TextField(_("text shown"))
+    detail = models.CharField(_("where"), max_length=300, blank=True)
+    remote_ip = models.GenericIPAddressField(_("from the IP address"), null=True)
+    user_agent = models.CharField(_("with the browser"), max_length=300, blank=True)
+    asked_at = models.DateTimeField(_("asked for"), db_index=True)
+    confirmed_at = models.DateTimeField(_("confirmed"), null=True)
+
+    class Meta:
+        verbose_name = _("sign-up")
+        verbose_name_plural = _("sign-ups")
+
+    def __str__(self) -> str:
+        return self.email
 
 
 class Verdict(models.TextChoices):
@@ -1199,7 +1232,8 @@ class DoubtEntry(AgencyRow):
 
 
 class TrialMail(AgencyRow):
-    """A step's mail to somebody of the agency, as the contact would get it. Written by `trials` alone.
+    """A step's mail to somebody of the agency, as the contact would get it, or the mail that asks whoever signed up to
+    confirm it. Written by `trials` alone.
 
     It is in no campaign's numbers. Where it is counted, by `account`, `sender`, `claimed_at` and `counted_on`, it is so
     in every ledger, whatever becomes of its step.
@@ -1212,7 +1246,15 @@ class TrialMail(AgencyRow):
         FAILED = "failed", _("Failed")
         UNKNOWN = "unknown", _("In doubt")
 
+    class Kind(models.TextChoices):
+        TRIAL = "trial", _("Test")
+        CONFIRMATION = "confirmation", _("Confirmation of a sign-up")
+
     key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices, default=Kind.TRIAL, db_default=Kind.TRIAL)
+    sign_up = models.ForeignKey(
+        SignUp, on_delete=models.SET_NULL, null=True, related_name="mails", verbose_name=_("sign-up")
+    )
     step = models.ForeignKey(Step, on_delete=models.SET_NULL, null=True, related_name="trials", verbose_name=_("step"))
     contact = models.ForeignKey(
         Contact, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("contact")

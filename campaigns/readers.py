@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from campaigns import feedback, optout
+from campaigns import feedback, jobs, optout, signups
 from campaigns.models import Contact, Message
 from tenants import context
 
@@ -118,3 +119,63 @@ def _remote_ip(request: HttpRequest) -> str | None:
         # The last one is what our own proxy saw; those before it are what it was told.
         return request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or None
     return request.META.get("REMOTE_ADDR") or None
+
+
+# A form on an agency's own site has no cookie of ours; what is posted is harmless until the owner of the address acts.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+@_private
+def sign_up(request: HttpRequest, token: str) -> HttpResponse:
+    """The public page of a list. `website` is a field that people do not see: whoever fills it in is a program, and
+    told the same as everybody."""
+    into = signups.list_of(token)
+    wanted = request.POST.get("lang", request.GET.get("lang", ""))
+    language = wanted if wanted in dict(settings.LANGUAGES) else _language(request, None)
+    with translation.override(language):
+        if into is None:
+            return render(request, "campaigns/sign_up_unknown.html", status=404)
+        agency = context.current_agency().name
+        promise = signups.promise(into, agency)
+        found: dict[str, Any] = {"agency": agency, "list": into, "promise": promise, "language": language}
+        if request.method != "POST":
+            return render(request, "campaigns/sign_up.html", found)
+        if request.POST.get("website"):
+            return render(request, "campaigns/sign_up.html", found | {"done": True})
+        written = request.POST.get("email", "")[:300]
+        visit = _visit(request, promise, request.headers.get("origin", ""))
+        try:
+            asked = signups.ask(into, written, visit, language=language, now=timezone.now())
+        except signups.SignUpRefusedError as refused:
+            found |= {"problem": str(refused), "written": written}
+            return render(request, "campaigns/sign_up.html", found, status=400)
+        if asked:
+            jobs.ring_for_trials()
+        return render(request, "campaigns/sign_up.html", found | {"done": True})
+
+
+# Nobody but the owner of the address has the token.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+@_private
+def confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """The page behind the link of a confirmation mail: programs open links, so only its button acts."""
+    now = timezone.now()
+    standing, row = signups.standing(token, now=now)
+    with translation.override(row.language if row else _language(request, None)):
+        agency = context.current_agency().name
+        if row and request.method == "POST":
+            text = signups.promise(row.list, agency)
+            standing, row = signups.confirm(token, _visit(request, text), now=now)
+        found: dict[str, Any] = {"agency": agency, "standing": standing.name.lower(), "sign_up": row}
+        if row:
+            found |= {
+                "address": _masked(row.email),
+                "promise": signups.promise(row.list, agency),
+                "barred": standing is signups.Standing.DONE and signups.barred(row),
+            }
+        status = {signups.Standing.FORGED: 404, signups.Standing.EXPIRED: 410}.get(standing, 200)
+        return render(request, "campaigns/confirm.html", found, status=status)
+
+
+def _visit(request: HttpRequest, text: str, detail: str = "") -> signups.Visit:
+    return signups.Visit(text, detail, _remote_ip(request), request.headers.get("user-agent", ""))

@@ -11,6 +11,8 @@ pause is one too while it lasts, by the database's clock: who takes contacts in 
 """
 
 PAUSE = "pause"
+# Of `s` in what `matching` makes: that a reader left one list, which they may take back themselves.
+LEFT_THE_LIST = "(s.source = 'opt_out' AND s.list_id IS NOT NULL)"
 
 
 def matching(email: str, list_id: str, columns: str = "", *, lasting: bool = False) -> str:

@@ -16,6 +16,8 @@ from uuid import UUID
 from django.conf import settings
 
 OPT_OUT, OPEN, CLICK = "opt-out", "open", "click"
+# These name a list, whose id stands for the key, and a sign-up.
+SIGN_UP, CONFIRM = "sign-up", "confirm"
 
 _KEY, _NUMBER = 16, 4
 # Together with what is signed a multiple of three bytes, so that base64 has one spelling and no padding.

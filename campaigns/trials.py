@@ -1,4 +1,5 @@
-"""A step's mail to the agency's own people, as a contact would get it, by the way that every mail takes.
+"""A step's mail to the agency's own people, as a contact would get it, by the way that every mail takes; by the same
+way the mail that asks somebody to confirm that they have signed up.
 
 ask  ─► a row that waits for each address, once all is known to be well
 send ─► _claim        an account and a sender, their quota reserved, in one transaction
@@ -6,10 +7,10 @@ send ─► _claim        an account and a sender, their quota reserved, in one 
      ─► Lines.send    no transaction open
      ─► _settle       one ending for each answer
 
-A trial is no message: it is in no campaign's numbers, its links, pixel and way out name no mail, and it goes to people
-alone who have signed in to this agency, so it is no way around consent. It takes quota in every ledger, and the audit
-replays it. Like a message it is marked before it leaves, and is never sent again by the machine once that may have
-been. The only writer of TrialMail.
+A trial is no message: it is in no campaign's numbers, its links, pixel and way out name no mail, and it goes to
+people alone who have signed in to this agency, so it is no way around consent. It takes quota in every ledger, and
+the audit replays it. A confirmation needs no consent, for it asks for it. Like a message it is marked before it
+leaves, and is never sent again by the machine once that may have been. The only writer of TrialMail.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -24,16 +25,16 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from campaigns import outcomes, paced, preview, rendering, suppressions
+from campaigns import confirmation, outcomes, paced, preview, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, wait_for_turn
 from campaigns.envelopes import message_id
-from campaigns.models import Contact, Step, TrialMail
+from campaigns.models import Contact, SignUp, Step, TrialMail
 from campaigns.outcomes import Verb
 from providers.accounts import health, rate, routing
 from providers.accounts import ledger as accounts
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError, MessageRefused
-from providers.accounts.models import Account, Allotment
+from providers.accounts.models import Account, Allotment, TrafficClass
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import routes
@@ -48,7 +49,7 @@ MOST_AT_ONCE, MOST_A_DAY = 5, 100
 # Who asked for it looks at it now: later it is of no use.
 WAITS = timedelta(hours=1)
 _OF_A_THREAD = ("In-Reply-To", "References")
-Status = TrialMail.Status
+Kind, Status = TrialMail.Kind, TrialMail.Status
 
 
 class TrialRefusedError(ValueError):
@@ -94,6 +95,12 @@ def ask(
     return made
 
 
+def ask_to_confirm(sign_up: SignUp, *, now: datetime) -> None:
+    """Let the mail be sent that asks whether this sign-up is theirs; call in a transaction."""
+    TrialMail.objects.create(kind=Kind.CONFIRMATION, sign_up=sign_up, recipient=sign_up.email, by="", asked_at=now)
+    visits.ask(now)
+
+
 def of(step: Step, limit: int) -> list[TrialMail]:
     """The latest trials of a step, the newest first."""
     return list(TrialMail.objects.filter(step=step).select_related("account", "sender").order_by("-pk")[:limit])
@@ -111,7 +118,9 @@ def send(*, clock: Clock, until: datetime) -> int:
     """
     agency = context.current_agency()
     _rescue(agency, clock())
-    waiting = TrialMail.objects.filter(status=Status.WAITING).select_related("step__campaign", "contact")
+    waiting = TrialMail.objects.filter(status=Status.WAITING).select_related(
+        "step__campaign", "contact", "sign_up__list"
+    )
     return sum(_send(trial, agency, clock, until) for trial in waiting.order_by("pk"))
 
 
@@ -127,7 +136,7 @@ def _why_not(step: Step, wanted: Sequence[str], now: datetime) -> list[str]:
         )
     if barred := [address for address in wanted if address in known and _is_suppressed(address, step)]:
         problems.append(_("This address must not be mailed: %(addresses)s.") % {"addresses": ", ".join(barred)})
-    lately = TrialMail.objects.filter(asked_at__gt=now - timedelta(days=1)).count()
+    lately = TrialMail.objects.filter(kind=Kind.TRIAL, asked_at__gt=now - timedelta(days=1)).count()
     if lately + len(wanted) > MOST_A_DAY:
         problems.append(_("An agency sends %(most)d tests in 24 hours at most.") % {"most": MOST_A_DAY})
     if not routes.plannable(context.current_agency(), now=now):
@@ -157,7 +166,8 @@ def _rescue(agency: Agency, now: datetime) -> None:
     )
     for trial in gone.filter(attempted_at=None):
         _give_back(trial, agency, Status.WAITING, "")
-    for trial in TrialMail.objects.filter(status=Status.WAITING, asked_at__lt=now - WAITS):
+    # A confirmation waits for as long as there is something to confirm.
+    for trial in TrialMail.objects.filter(kind=Kind.TRIAL, status=Status.WAITING, asked_at__lt=now - WAITS):
         _change(trial, Status.WAITING, Status.FAILED, trial.detail or noop("No worker had time for it within an hour."))
 
 
@@ -177,12 +187,17 @@ def _send(trial: TrialMail, agency: Agency, clock: Clock, until: datetime) -> bo
 def _claim(
     trial: TrialMail, agency: Agency, refused: Collection[int], clock: Clock, until: datetime
 ) -> _Claimed | None:
-    step, contact = trial.step, trial.contact
-    if step is None or contact is None:
-        _change(trial, Status.WAITING, Status.FAILED, noop("Its step or its contact is not there any more."))
+    preferred, traffic_class = None, TrafficClass.HIGH_PRIORITY.value
+    if trial.kind == Kind.CONFIRMATION and trial.sign_up is None:
+        _change(trial, Status.WAITING, Status.FAILED, noop("The sign-up is not there any more."))
         return None
-    preferred = preview.sender_of(step, contact)
-    found = routing.in_order(routes.plannable(agency, now=clock()), step.campaign.traffic_class)
+    if trial.kind == Kind.TRIAL:
+        if trial.step is None or trial.contact is None:
+            _change(trial, Status.WAITING, Status.FAILED, noop("Its step or its contact is not there any more."))
+            return None
+        preferred = preview.sender_of(trial.step, trial.contact)
+        traffic_class = trial.step.campaign.traffic_class
+    found = routing.in_order(routes.plannable(agency, now=clock()), traffic_class)
     for route in found:
         if route.account_id in refused or not route.open or route.free <= 0:
             continue
@@ -245,13 +260,17 @@ def _hand_over(claimed: _Claimed, agency: Agency, clock: Clock) -> Outcome:
 
 def _envelope(claimed: _Claimed, agency: Agency) -> Envelope:
     """The mail as the contact would get it, but for whom it goes to and what it is called."""
-    trial = claimed.trial
+    trial, sender = claimed.trial, Sender.objects.get(pk=claimed.seat.sender_id)
+    key = f"{agency.schema_name}/{trial.key}/{claimed.account.pk}"
+    if trial.sign_up is not None:
+        made = confirmation.envelope(trial.sign_up, agency, sender, key, message_id(trial.key, sender.address))
+        return replace(made, metadata={"agency": agency.schema_name, "trial": str(trial.key)})
     assert trial.step is not None
     assert trial.contact is not None
-    made = preview.of(trial.step, trial.contact, trial.variant, Sender.objects.get(pk=claimed.seat.sender_id))
+    made = preview.of(trial.step, trial.contact, trial.variant, sender)
     return replace(
         made,
-        key=f"{agency.schema_name}/{trial.key}/{claimed.account.pk}",
+        key=key,
         recipient=trial.recipient,
         recipient_name="",
         subject=f"{MARK} {made.subject}",
@@ -264,7 +283,8 @@ def _envelope(claimed: _Claimed, agency: Agency) -> Envelope:
 def _begin(trial: TrialMail, now: datetime) -> bool:
     """Mark the attempt before the wire is touched; one statement also sees that the address may be mailed."""
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, {"id": trial.pk, "now": now, "claimed_at": trial.claimed_at})
+        begin = _BEGIN_CONFIRMATION if trial.kind == Kind.CONFIRMATION else _BEGIN
+        cursor.execute(begin, {"id": trial.pk, "now": now, "claimed_at": trial.claimed_at})
         return bool(cursor.rowcount)
 
 
@@ -325,4 +345,12 @@ UPDATE campaigns_trialmail t SET attempted_at = %(now)s
 FROM campaigns_step s JOIN campaigns_campaign c ON c.id = s.campaign_id
 WHERE t.id = %(id)s AND t.status = 'claimed' AND t.claimed_at = %(claimed_at)s AND s.id = t.step_id
   AND NOT EXISTS ({suppressions.matching("t.recipient", "c.list_id")})
+"""  # noqa: S608 - see suppressions
+# Who has left this list alone may come back to it, and nobody else can confirm it for them.
+_BEGIN_CONFIRMATION = f"""
+UPDATE campaigns_trialmail t SET attempted_at = %(now)s
+FROM campaigns_signup u
+WHERE t.id = %(id)s AND t.status = 'claimed' AND t.claimed_at = %(claimed_at)s AND u.id = t.sign_up_id
+  AND u.confirmed_at IS NULL
+  AND NOT EXISTS ({suppressions.matching("t.recipient", "u.list_id")} AND NOT {suppressions.LEFT_THE_LIST})
 """  # noqa: S608 - see suppressions

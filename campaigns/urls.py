@@ -1,6 +1,7 @@
 from django.urls import path
 
 from campaigns import readers, views
+from campaigns.confirmation import CONFIRM_PATH, SIGN_UP_PATH
 from campaigns.envelopes import OPT_OUT_PATH
 
 app_name = "campaigns"
@@ -20,6 +21,8 @@ urlpatterns = [
     path("campaigns/<int:id>/trials/", views.campaign_trials, name="trials"),
     path("campaigns/<int:id>/<slug:action>/", views.campaign_act, name="act"),
     path(f"{OPT_OUT_PATH}<token>", readers.opt_out, name="opt_out"),
+    path(f"{SIGN_UP_PATH}<token>", readers.sign_up, name="sign_up"),
+    path(f"{CONFIRM_PATH}<token>", readers.confirm, name="confirm"),
     path("contacts/", views.contacts, name="contacts"),
     path("contacts/erasures/", views.erasures, name="erasures"),
     path("contacts/<int:id>/", views.contact_edit, name="contact"),

@@ -17,8 +17,9 @@ from django.db import connection, transaction
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
@@ -40,11 +41,13 @@ from campaigns import (
     preview,
     rendering,
     results,
+    signups,
     summaries,
     trials,
 )
+from campaigns.confirmation import SIGN_UP_PATH
 from campaigns.forms import CampaignForm, ContactForm, EraseForm, UploadForm, VariantFields, initial, steps
-from campaigns.models import Campaign, Contact, Erasure, Intake, Message, Step, TrialMail, Verdict
+from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, Step, TrialMail, Verdict
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
@@ -299,12 +302,28 @@ def contacts(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, _taken(done))
             return redirect("campaigns:import", done.pk)
+    own = context.current_agency().addresses()[0]
     found = {
         "form": form,
-        "lists": lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))).order_by("name"),
+        "lists": [
+            {"name": one.name, "contacts": one.contacts, "double_opt_in": one.double_opt_in, **_sign_up(one, own)}
+            for one in lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))).order_by(
+                "name"
+            )
+        ],
         "imports": [import_summary(one) for one in access.intakes_for(request.user)[:LATEST_IMPORTS]],
     }
     return render(request, "campaigns/contact_lists.html", found)
+
+
+def _sign_up(into: ContactList, own: str) -> dict[str, str]:
+    """The address of a list's public page, and the same as a form for the agency's own site, in its language."""
+    agency = context.current_agency()
+    url = own + SIGN_UP_PATH + signups.token_of(into)
+    with translation.override(agency.language):
+        promise = signups.promise(into, agency.name)
+        found = {"url": url, "language": agency.language, "promise": promise}
+        return {"url": url, "form": render_to_string("campaigns/_sign_up_form.html", found)}
 
 
 @login_required

@@ -10,6 +10,7 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
     "ask accounts": (campaigns.checkup, 5),
     "pause what cannot go on": (campaigns.check_possible, 5),
     "warm up domains": (campaigns.warm, 60),
+    "expire sign-ups": (campaigns.expire_sign_ups, 24 * 60),
     "choose variants": (campaigns.choose_variants, 24 * 60),
     "audit quotas": (campaigns.audit, 24 * 60),
     "audit mails": (campaigns.audit_ledger, 24 * 60),

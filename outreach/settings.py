@@ -317,4 +317,6 @@ WIRE_TIMEOUTS = {
     "http": {"connect_timeout": 5, "read_timeout": 30},
 }
 LEASE = timedelta(minutes=5)
+# How long somebody who has signed up for a list has to confirm it; then what they gave is deleted.
+SIGN_UP_LIFE = timedelta(days=env.int("SIGN_UP_DAYS", 7))
 TESTING = "pytest" in sys.modules

@@ -32,6 +32,7 @@ from campaigns.models import (
     RecipientDay,
     RejectedRow,
     Reply,
+    SignUp,
     Step,
     Subscription,
     Suppression,
@@ -91,6 +92,15 @@ def plant(agency: Agency) -> dict[str, Model]:
             email=person.email,
             detail=MARK,
             intake=upload,
+        )
+        make(
+            SignUp,
+            list=people,
+            email=f"new@{MARK}.test",
+            language="en",
+            text=MARK,
+            remote_ip="198.51.100.7",
+            asked_at=NOW,
         )
         make(Suppression, value=f"no@{MARK}.test", source="manual", evidence=MARK)
         campaign = make(Campaign, name=f"{MARK} campaign", list=people, status="running", launched_at=NOW)

@@ -61,6 +61,8 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "api:message-count-as-sent": {"key": "campaigns.message"},
     "api:message-send-again": {"key": "campaigns.message"},
     "campaigns:opt_out": {"token": "none"},
+    "campaigns:sign_up": {"token": "none"},
+    "campaigns:confirm": {"token": "none"},
     "account_confirm_email": {"key": "none"},
     "account_reset_password_from_key": {"uidb36": "1", "key": "none"},
     "admin:app_list": {"app_label": "campaigns"},
@@ -88,6 +90,8 @@ UNNAMED = {"(?P<url>.*)$", "<path:object_id>/", ""}
 NOT_PAGES: dict[str, set[int]] = {
     "account_confirm_email": {404},
     "account_email_verification_sent": {404},
+    "campaigns:sign_up": {404},  # These two open with a token of ours alone: tests/campaigns/test_signups.py.
+    "campaigns:confirm": {404},
     "campaigns:opt_out": {404},  # Opens with a mail's own token alone: tests/campaigns/test_optout.py.
     "admin:autocomplete": {403},  # Asks for a field to complete.
     "admin:view_on_site": {404},  # No model of ours has a page beside its own.
