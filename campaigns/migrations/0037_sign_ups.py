@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0035_feed'),
+        ('campaigns', '0036_backlash'),
     ]
 
     operations = [
