@@ -548,8 +548,11 @@ SELECT o.position, count(*), min(o.passed_at), max(o.passed_at), min(o.due_at), 
 FROM ({_ON_THEIR_WAY}) o
 GROUP BY o.position, o.due_at IS NULL, date_trunc('hour', o.passed_at) ORDER BY 3
 """  # noqa: S608 - of constants
+# Locked in the order in which facts end them.
 _LOOK_ANEW = f"""
-UPDATE campaigns_enrollment e SET look_at = %(now)s
-FROM ({_ON_THEIR_WAY}) o
-WHERE e.id = o.id AND e.ended = '' AND o.position = ANY(%(places)s)
+WITH locked AS (
+    SELECT e.id FROM ({_ON_THEIR_WAY}) o JOIN campaigns_enrollment e ON e.id = o.id
+    WHERE e.ended = '' AND o.position = ANY(%(places)s) ORDER BY e.id FOR UPDATE OF e
+)
+UPDATE campaigns_enrollment e SET look_at = %(now)s FROM locked WHERE e.id = locked.id
 """  # noqa: S608 - of constants

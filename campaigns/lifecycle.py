@@ -523,7 +523,7 @@ def cancel_ended(enrollment_ids: Sequence[int], *, detail: str = "") -> int:
     """Nothing that waits for these enrollments will be sent, for what they were ended for; return how much that is.
     What a worker holds is refused by `begin`."""
     with connection.cursor() as cursor:
-        cursor.execute(_CANCEL_ENDED, [detail[:300], list(enrollment_ids)])
+        cursor.execute(_CANCEL_ENDED, {"detail": detail[:300], "enrollments": list(enrollment_ids)})
         return int(cursor.rowcount)
 
 
@@ -1028,17 +1028,24 @@ SET account_id = %(to)s, status = 'scheduled', reason = '', detail = '', due_at 
 FROM chosen WHERE m.id = chosen.id
 """  # noqa: S608 - of constants
 _CANCEL = """
-UPDATE campaigns_message SET status = 'cancelled', reason = %s
-WHERE campaign_id = %s AND status IN ('scheduled', 'held')
+UPDATE campaigns_message SET status = 'cancelled', reason = %s WHERE id IN (
+    SELECT id FROM campaigns_message WHERE campaign_id = %s AND status IN ('scheduled', 'held') ORDER BY id FOR UPDATE
+)
 """
 _CANCEL_ENDED = """
-UPDATE campaigns_message m SET status = 'cancelled', reason = e.ended, detail = %s
-FROM campaigns_enrollment e
-WHERE e.id = ANY(%s) AND m.enrollment_id = e.id AND e.ended <> '' AND m.status IN ('scheduled', 'held')
+WITH waiting AS (
+    SELECT m.id, e.ended FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id
+    WHERE e.id = ANY(%(enrollments)s) AND e.ended <> '' AND m.status IN ('scheduled', 'held')
+    ORDER BY m.id FOR UPDATE OF m
+)
+UPDATE campaigns_message m SET status = 'cancelled', reason = waiting.ended, detail = %(detail)s
+FROM waiting WHERE m.id = waiting.id
 """
 _WITHDRAW = """
-UPDATE campaigns_message SET status = 'cancelled', reason = %s
-WHERE id = ANY(%s) AND (status = 'scheduled') IS TRUE AND attempts = 0 AND sendings = 0
+UPDATE campaigns_message SET status = 'cancelled', reason = %s WHERE id IN (
+    SELECT id FROM campaigns_message
+    WHERE id = ANY(%s) AND (status = 'scheduled') IS TRUE AND attempts = 0 AND sendings = 0 ORDER BY id FOR UPDATE
+)
 RETURNING id
 """
 _LOOK_AFTER_RETURN = """
