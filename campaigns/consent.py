@@ -49,7 +49,7 @@ def record(
     """
     ids = sorted(set(contact_ids))
     with transaction.atomic(), connection.cursor() as cursor:
-        values = _values(ids, basis, evidence, now, into)
+        values = _values(ids, basis, evidence, now, into.pk if into else None)
         cursor.execute(_SET_OF_LIST if into else _SET, values)
         cursor.execute(_TELL, values)
         count = cursor.rowcount
@@ -60,12 +60,26 @@ def record(
 def asked(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList) -> None:
     """Keep how the contact asked for a list's mails, which is no consent yet."""
     with connection.cursor() as cursor:
-        cursor.execute(_TELL, _values([contact_id], "", evidence, now, into))
+        cursor.execute(_TELL, _values([contact_id], "", evidence, now, into.pk))
 
 
 def withdraw(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList | None = None) -> None:
     """The contact takes their consent back, to one list's mails or to all."""
     record([contact_id], Basis.WITHDRAWN, evidence, now=now, into=into)
+
+
+def left(contact_id: int, evidence: Evidence, *, now: datetime, list_id: int | None = None) -> None:
+    """The contact wants no more mails, of one list or at all, which takes back whatever they were written to for.
+
+    Call it in the transaction that suppresses them, before what waits for them is cancelled. Harmless when repeated:
+    the first evidence stays.
+    """
+    values = _values([contact_id], Basis.WITHDRAWN, evidence, now, list_id)
+    with connection.cursor() as cursor:
+        cursor.execute((_SET if list_id is None else _SET_OF_LIST) + _YET, values)
+        if cursor.rowcount:
+            cursor.execute(_TELL, values)
+            cursor.execute(_FOLLOW, [[contact_id]])
 
 
 def follow(contact_ids: Sequence[int], *, now: datetime) -> None:
@@ -86,11 +100,11 @@ def forget(contact_ids: Sequence[int]) -> int:
 
 
 def _values(
-    ids: Sequence[int], basis: Basis | str, evidence: Evidence, now: datetime, into: ContactList | None
+    ids: Sequence[int], basis: Basis | str, evidence: Evidence, now: datetime, list_id: int | None
 ) -> dict[str, Any]:
     return {
         "ids": ids,
-        "list": into.pk if into else None,
+        "list": list_id,
         "basis": basis,
         "source": evidence.source,
         "at": evidence.at,
@@ -103,9 +117,10 @@ def _values(
     }
 
 
+# Not against who only refers to the contact: a follow-up is made with its enrollment locked, and that is next here.
 _SET = """
 UPDATE campaigns_contact p SET basis = %(basis)s
-FROM (SELECT id FROM campaigns_contact WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE) locked
+FROM (SELECT id FROM campaigns_contact WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE) locked
 WHERE p.id = locked.id
 """
 _SET_OF_LIST = """
@@ -115,6 +130,7 @@ FROM (
 ) locked
 WHERE s.id = locked.id
 """
+_YET = " AND basis <> 'withdrawn'"
 _TELL = """
 INSERT INTO campaigns_consententry (contact_id, list_id, basis, source, at, recorded_at, email, remote_ip, user_agent,
     text, detail, by)

@@ -11,7 +11,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import lifecycle, tokens
+from campaigns import consent, lifecycle, tokens
+from campaigns.consent import Evidence, Source
 from campaigns.models import Contact, ContactList, Message, Pause, Subscription, Suppression
 from campaigns.reasons import Reason
 from tenants import context, visits
@@ -64,6 +65,8 @@ def leave(message: Message, *, how: str, clock: Callable[[], datetime], remote_i
         with connection.cursor() as cursor:
             evidence: list[Any] = [Suppression.Source.OPT_OUT, how, message.pk, remote_ip, clock()]
             cursor.execute(_ADD, [email, None, *evidence])
+        now = clock()
+        consent.left(message.contact_id, Evidence(Source.OPT_OUT, now, detail=how, remote_ip=remote_ip), now=now)
         cancelled = lifecycle.cancel_for(message.contact_id, Reason.OPTED_OUT)
         # Nothing that sees it begins later than this; what began earlier may have been on its way.
         transaction.on_commit(lambda: _now_in_force(email, clock()))
@@ -79,6 +82,9 @@ def leave_list(
         with connection.cursor() as cursor:
             evidence: list[Any] = [Suppression.Source.OPT_OUT, how, message.pk, remote_ip, clock()]
             cursor.execute(_ADD_FOR_LIST, [email, list_id, *evidence])
+        now = clock()
+        taken_back = Evidence(Source.OPT_OUT, now, detail=how, remote_ip=remote_ip)
+        consent.left(message.contact_id, taken_back, now=now, list_id=list_id)
         Subscription.objects.filter(list_id=list_id, contact_id=message.contact_id).update(active=False)
         cancelled = lifecycle.cancel_for(message.contact_id, Reason.OPTED_OUT, list_id=list_id)
         # Nothing that sees it begins later than this; what began earlier may have been on its way.

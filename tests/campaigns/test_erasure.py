@@ -127,6 +127,8 @@ def test_nothing_names_them_any_more_and_everything_is_counted(
         assert receipt.counts == {
             "contacts": 1,
             "subscriptions": 1,
+            # That she opted out.
+            "consents": 1,
             "mails": 1,
             "events": 3,
             "replies": 1,

@@ -9,12 +9,13 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import audit, consent, erasure, jobs, signups, trials
+from campaigns import audit, consent, erasure, jobs, launch, optout, signups, trials
 from campaigns.consent import Evidence, Source
 from campaigns.models import (
     ConsentEntry,
     Contact,
     ContactList,
+    Enrollment,
     Message,
     SignUp,
     Subscription,
@@ -195,6 +196,27 @@ def test_where_no_confirmation_is_asked_for_only_strangers_are_taken_at_once(
     consent.withdraw(zoe.pk, Evidence(Source.OPT_OUT, timezone.now()), now=timezone.now(), into=news)
     asked(news)
     assert (Subscription.objects.get().basis, TrialMail.objects.count()) == ("withdrawn", 1)
+
+
+def test_leaving_takes_consent_back_and_a_fresh_one_is_for_this_list_alone(account: Account, news: ContactList) -> None:
+    confirm(asked(news))
+    launched = stage.campaign(news, traffic_class="high_priority")
+    launch.launch(launched, now=timezone.now())
+    mail = Message.objects.get()
+    for _twice in range(2):
+        optout.leave_list(mail, news.pk, how=optout.PAGE, clock=timezone.now, remote_ip="198.51.100.7")
+    assert (Subscription.objects.get().basis, Enrollment.objects.get().consented) == ("withdrawn", False)
+    assert ConsentEntry.objects.filter(source="opt_out", list=news, remote_ip="198.51.100.7").count() == 1
+
+    confirm(asked(news))
+    assert (Subscription.objects.get().basis, Subscription.objects.get().active) == ("consent", True)
+    assert not Suppression.objects.exists()
+
+    for _twice in range(2):
+        optout.leave(mail, how=optout.PAGE, clock=timezone.now)
+    assert Contact.objects.get().basis == "withdrawn"
+    assert ConsentEntry.objects.filter(source="opt_out", list=None).count() == 1
+    assert Enrollment.objects.get().consented is False
 
 
 def test_erasure_takes_sign_ups_along_and_refuses_new_ones(
