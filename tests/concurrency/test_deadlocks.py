@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, connections
 from django.utils import timezone
 
-from campaigns import advance, audit, changes, control, dispatch, failover, feedback, launch, lifecycle
+from campaigns import advance, audit, changes, control, dispatch, failover, feedback, launch, lifecycle, optout
 from campaigns.models import Campaign, Message, Step
 from campaigns.reasons import Reason
 from providers.accounts import health
@@ -55,6 +55,7 @@ def work(agency: Agency, accounts: list[Account], seed: int, stop: threading.Eve
                 lambda at=now: advance.advance(now=at),
                 lambda at=now: reply(rng, at),
                 lambda at=now: wait_longer(rng, at),
+                lambda at=now: leave(rng, at),
             ]
             rng.choice(chores)()
             done += 1
@@ -64,6 +65,15 @@ def reply(rng: random.Random, now: datetime) -> None:
     """One of those who got a mail replies, and so ends what waits for the whole company."""
     if key := Message.objects.filter(status="sent").order_by("?").values_list("key", flat=True).first():
         feedback.record([Heard("inbound", str(rng.random()), EventType.REPLIED, now, now, key)], now=now)
+
+
+def leave(rng: random.Random, now: datetime) -> None:
+    """One of those who got a mail opts out, of its list alone or altogether."""
+    if message := Message.objects.filter(status="sent").select_related("campaign").order_by("?").first():
+        if rng.random() < 0.5:
+            optout.leave(message, how=optout.PAGE, clock=lambda: now)
+        else:
+            optout.leave_list(message, message.campaign.list_id, how=optout.PAGE, clock=lambda: now)
 
 
 def wait_longer(rng: random.Random, now: datetime) -> None:
