@@ -83,7 +83,9 @@ def contact_list(name: str, count: int, *, domain: str = "people.example", basis
             for number in range(count)
         ]
     )
-    Subscription.objects.bulk_create([Subscription(list=found, contact=person, basis=basis) for person in people])
+    Subscription.objects.bulk_create(
+        [Subscription(list=found, contact=person, basis=basis) for person in people], batch_size=5_000
+    )
     return found
 
 
