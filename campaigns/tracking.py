@@ -1,16 +1,12 @@
 """Pixels and links that readers' mail programs ask for, answered before Django: thousands a second.
 
-A hit is answered once it is durable. Whoever comes while a batch is written makes up the next one, so a batch grows
-with the load by itself and there is nothing to lose when a process stops, however it does. What the hits mean for
-their mails is worked out a moment later, many at a time, by `feedback.act`, or by another process if this one is gone.
+A hit is answered once it is durable, see `tenants.group_commit`. What the hits mean for their mails is worked out a
+moment later, many at a time, by `feedback.act`, or by another process if this one is gone.
 """
 
-import atexit
 import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +20,7 @@ from campaigns.envelopes import TRACKING_PATH
 from campaigns.models import Link, Message
 from providers.accounts.events import EventType, Heard
 from tenants import context
+from tenants.group_commit import GroupCommit, NotKeptError
 from tenants.models import Agency, Domain, host_name
 
 logger = logging.getLogger(__name__)
@@ -31,19 +28,12 @@ logger = logging.getLogger(__name__)
 SOURCE = "tracking"
 PREFIX = f"/{TRACKING_PATH}"
 PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
-# For so long a host's agency is remembered, and so long a hit may wait to be written.
+# For so long a host's agency is remembered.
 HOST_SECONDS = 30
-WRITE_SECONDS = 5.0
-ACT_SECONDS = 0.5
-MOST_AT_ONCE = 1_000
 MOST_REMEMBERED = 10_000
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
-
-
-class NotKeptError(RuntimeError):
-    """The hit could not be written down in time."""
 
 
 class Front:
@@ -164,85 +154,26 @@ class Front:
         return found
 
 
-class _Waiting:
-    """A hit whose answer waits for it to be durable."""
-
-    __slots__ = ("agency", "done", "failed", "heard")
-
-    def __init__(self, agency: Agency, heard: Heard) -> None:
-        self.agency, self.heard = agency, heard
-        self.done = threading.Event()
-        self.failed = False
-
-
 class Recorder:
-    """Writes the hits of one process in batches, in a thread of its own that begins with the first hit."""
+    """Writes the hits of one process, and acts on them."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._wake = threading.Condition()
-        self._waiting: list[_Waiting] = []
         self._kept: dict[int, tuple[Agency, list[int]]] = {}
-        self._thread: threading.Thread | None = None
-        self._pid = 0
-        self._closing = False
+        self._commit: GroupCommit[tuple[Agency, Heard]] = GroupCommit(
+            SOURCE, self._write, self._act, kind=lambda hit: hit[0].pk
+        )
+        self.close = self._commit.close
 
     def keep(self, agency: Agency, heard: Heard) -> None:
         """Return once the hit is durable; raises NotKeptError if it does not become so in time."""
-        one = _Waiting(agency, heard)
-        with self._wake:
-            # Only now: a thread does not survive the fork that makes a worker.
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._thread = threading.Thread(target=self._run, name=SOURCE, daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
-            self._waiting.append(one)
-            self._wake.notify()
-        if not one.done.wait(WRITE_SECONDS) or one.failed:
-            raise NotKeptError
+        self._commit.keep((agency, heard))
 
-    def close(self) -> None:
-        """Act on what is kept, and end the thread."""
-        if self._thread is None or self._pid != os.getpid():
-            return
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join(WRITE_SECONDS)
-
-    def _run(self) -> None:
-        act_at = 0.0
-        while not self._closing or self._waiting:
-            with self._wake:
-                if not (self._waiting or self._closing):
-                    self._wake.wait(ACT_SECONDS if self._kept else None)
-                batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            by_agency: dict[int, list[_Waiting]] = {}
-            for one in batch:
-                by_agency.setdefault(one.agency.pk, []).append(one)
-            for hits in by_agency.values():
-                self._write(hits)
-            if self._kept and time.monotonic() >= act_at:
-                self._act()
-                act_at = time.monotonic() + ACT_SECONDS
-        self._act()
-        connection.close()
-
-    def _write(self, hits: list[_Waiting]) -> None:
-        agency = hits[0].agency
-        try:
-            with context.entered(agency):
-                ids = feedback.keep([one.heard for one in hits])
-        except Exception:
-            logger.exception("hits were not written", extra={"schema": agency.schema_name, "count": len(hits)})
-            connection.close()
-            for one in hits:
-                one.failed = True
-        else:
-            self._kept.setdefault(agency.pk, (agency, []))[1].extend(ids)
-        for one in hits:
-            one.done.set()
+    def _write(self, hits: Sequence[tuple[Agency, Heard]]) -> None:
+        agency = hits[0][0]
+        with context.entered(agency):
+            ids = feedback.keep([heard for _agency, heard in hits])
+        self._kept.setdefault(agency.pk, (agency, []))[1].extend(ids)
 
     def _act(self) -> None:
         kept, self._kept = self._kept, {}

@@ -11,9 +11,10 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from campaigns.tracking import Front  # noqa: E402
+from campaigns import tracking  # noqa: E402
+from providers.accounts import webhooks  # noqa: E402
 
-application = Front(_django)  # type: ignore[arg-type]
+application = tracking.Front(webhooks.Front(_django))
 
 for urls in (settings.ROOT_URLCONF, settings.PUBLIC_SCHEMA_URLCONF):
     importlib.import_module(urls)

@@ -361,6 +361,7 @@ class WebhookDay(models.Model):
         NO_SECRET = "no_secret", _("Refused: no secret is entered here")
         BAD_SIGNATURE = "bad_signature", _("Refused: the signature is wrong")
         TOO_OLD = "too_old", _("Refused: too old")
+        TOO_LARGE = "too_large", _("Refused: too large")
         UNREADABLE = "unreadable", _("Not understood")
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="webhook_days")

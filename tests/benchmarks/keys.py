@@ -74,6 +74,16 @@ GROUPS = (
         (Key("tracking_requests_per_s", True, 1_000, 2_000), Key("tracking_events_lost", False, 0, 0)),
         quick=False,
     ),
+    Group(
+        "hearing.posts",
+        (
+            Key("webhook_events_per_s", True, 2_000, 4_000),
+            Key("webhook_resend_events_per_s", True, 500, 2_000),
+            Key("webhook_posts_lost", False, 0, 0),
+        ),
+        quick=False,
+    ),
+    Group("hearing.pending", (Key("feedback_100k_s", False, 60, 30),), most=1, quick=False),
 )
 
 

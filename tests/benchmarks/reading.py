@@ -1,13 +1,8 @@
 """What a mail costs to make, and how fast its pixels are answered."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from django.db import connection
 from django.utils import timezone
@@ -19,12 +14,10 @@ from providers.accounts.adapters import mime
 from providers.accounts.models import Allotment
 from providers.senders.models import Event
 from tenants import context
-from tests.benchmarks import scene, texts
-from tests.benchmarks.children import ROOT, Child
+from tests.benchmarks import scene, texts, web
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
 
-CONNECTIONS = 32
 STYLED = (
     texts.HTML.replace(
         "</head>",
@@ -80,43 +73,14 @@ def pixels(ground: Ground) -> Iterator[Callable[[], Values]]:
             cursor.execute(_SENT)
             signer = tokens.Signer(alpha.schema_name, tokens.OPEN)
             paths = [f"/t/{signer.of(key.bytes)}.gif" for key in Message.objects.values_list("key", flat=True)]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gunicorn", "outreach.wsgi", "--preload", "--bind", f"127.0.0.1:{port}"),
-                *("--worker-class", "gthread", "--workers", "2", "--threads", "16", "--log-level", "error"),
-            ],
-            cwd=ROOT,
-            env=os.environ | {"POLZA_ROLE": "web", "WEB_THREADS": "16"},
-        )
-        try:
-            _wait_for(port)
-            with Child("visitor", port, host, CONNECTIONS) as visitor:
-                visitor.hear()
-                for path in paths:
-                    visitor.tell(path)
-                visitor.tell("go")
-                seconds, answered = map(float, visitor.hear().split())
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
+        with web.served() as server:
+            seconds, answered = server.ask(host, [("GET", path, {}, "") for path in paths])
         with context.entered(alpha):
             kept = Event.objects.count()
         return {"tracking_requests_per_s": answered / seconds, "tracking_events_lost": answered - kept}
 
     yield once
     scene.clear()
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise RuntimeError("gunicorn did not start.")
 
 
 _SENT = """

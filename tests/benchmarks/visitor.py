@@ -1,21 +1,33 @@
-"""Asks for pixels as fast as they are answered, over connections that stay open: `visitor PORT HOST CONNECTIONS`.
+"""Asks as fast as it is answered, over connections that stay open: `visitor PORT HOST CONNECTIONS`.
 
-It hears the paths, one a line, then "go"; it says how many seconds that took and how many were answered well.
+It hears the requests, one a line as JSON (method, path, headers, body), then "go"; it says how many seconds that took
+and how many were answered well.
 """
 
 import asyncio
+import json
 import sys
 import time
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
-async def visit(port: int, host: str, paths: list[str]) -> int:
-    """Ask for one after the other; return how many were pictures."""
+def written(host: str, line: str) -> bytes:
+    """The request of a line as it goes over the wire."""
+    method, path, headers, body = json.loads(line)
+    sent = body.encode()
+    if sent:
+        headers |= {"Content-Type": "application/json", "Content-Length": len(sent)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": host, "User-Agent": BROWSER, **headers}.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + sent
+
+
+async def visit(port: int, requests: list[bytes]) -> int:
+    """Ask for one after the other; return how many were answered well."""
     answered = 0
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for path in paths:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {BROWSER}\r\n\r\n".encode())
+    for request in requests:
+        writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         await reader.readexactly(length)
@@ -29,12 +41,12 @@ async def visit(port: int, host: str, paths: list[str]) -> int:
 
 async def main() -> None:
     port, host, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    paths = []
+    requests = []
     print("ready", flush=True)
     while (line := sys.stdin.readline().strip()) != "go":
-        paths.append(line)
+        requests.append(written(host, line))
     began = time.monotonic()
-    answered = await asyncio.gather(*(visit(port, host, paths[number::count]) for number in range(count)))
+    answered = await asyncio.gather(*(visit(port, requests[number::count]) for number in range(count)))
     print(f"{time.monotonic() - began} {sum(answered)}", flush=True)
 
 

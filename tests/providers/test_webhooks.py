@@ -1,6 +1,8 @@
 """Who may post what to an account's address, and what is kept of it."""
 
+import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -242,3 +244,95 @@ def test_old_posts_are_forgotten_once_they_were_handled(accounts: dict[str, Acco
     assert webhooks.prune(now=NOW + webhooks.KEPT) == 0
     assert webhooks.prune(now=NOW + webhooks.KEPT + timedelta(seconds=1)) == 2
     assert webhooks.pending()
+
+
+def test_a_post_that_is_too_large_is_refused(accounts: dict[str, Account], settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    for kind in KINDS:
+        assert send(accounts[kind], post(kind, "delivered", METADATA, now=NOW)) == 413
+    assert results() == {"too_large": 1}
+    assert WebhookDay.objects.count() == len(KINDS)
+    assert not WebhookPost.objects.exists()
+
+
+class TestFront:
+    """What answers before Django: it takes and refuses what the view does, many posts in one statement."""
+
+    @pytest.fixture
+    def front(self, committed: object) -> Iterator[webhooks.Front]:
+        def django(environ: dict[str, Any], start: Any) -> list[bytes]:
+            start("418 I'm a teapot", [])
+            return [b""]
+
+        made = webhooks.Front(django)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def resend(self, committed: object) -> Account:
+        return Account.objects.create(name="r", kind="resend", webhook_secrets={"secret": SECRETS["resend"][0]})
+
+    def ask(
+        self, front: webhooks.Front, path: str, sent: Post, *, host: str = "localhost", method: str = "POST"
+    ) -> str:
+        found = []
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "HTTP_HOST": host,
+            "CONTENT_LENGTH": str(len(sent.body)),
+            "wsgi.input": io.BytesIO(sent.body),
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in sent.headers.items()},
+        }
+        front(environ, lambda status, headers: found.append(status))
+        return str(found[0][:3])
+
+    def test_what_many_threads_bring_at_once_is_stored_once_each(self, front: webhooks.Front, resend: Account) -> None:
+        told: list[object] = []
+        webhooks.arrived.connect(lambda **_: told.append(1), weak=False, dispatch_uid="front")
+        sent = [post("resend", "delivered", METADATA, now=NOW, unique=f"msg_{number // 2}") for number in range(60)]
+        path = f"/webhooks/{resend.webhook_key}/"
+        try:
+            with ThreadPoolExecutor(8) as threads:
+                assert set(threads.map(lambda one: self.ask(front, path, one), sent)) == {"200"}
+            front.close()
+        finally:
+            webhooks.arrived.disconnect(dispatch_uid="front")
+        assert WebhookPost.objects.count() == 30
+        assert told == [1], "of the first; who handles that sees the others"
+
+    def test_a_wrong_signature_is_refused_and_a_changed_secret_holds_at_once(
+        self, front: webhooks.Front, resend: Account
+    ) -> None:
+        path = f"/webhooks/{resend.webhook_key}/"
+        ours, theirs = (post("resend", "delivered", METADATA, now=NOW, theirs=theirs) for theirs in (False, True))
+        assert self.ask(front, path, ours) == "200"
+        assert self.ask(front, path, theirs) == "400"
+        assert results() == {"bad_signature": 1}
+        Account.objects.filter(pk=resend.pk).update(webhook_secrets={"secret": SECRETS["resend"][1]})
+        assert self.ask(front, path, theirs) == "200"
+        assert self.ask(front, path, ours) == "400"
+        assert WebhookPost.objects.count() == 2
+
+    def test_the_rest_is_left_to_django(self, front: webhooks.Front, resend: Account) -> None:
+        fine = post("resend", "delivered", METADATA, now=NOW)
+        path = f"/webhooks/{resend.webhook_key}/"
+        for elsewhere in (path[:-1], f"/webhooks/{uuid4()}/", f"{path}x", "/webhooks/x/", "/"):
+            assert self.ask(front, elsewhere, fine) == "418", elsewhere
+        assert self.ask(front, path, fine, method="HEAD") == "418"
+        assert self.ask(front, path, fine, host="alpha.localhost") == "418"
+        assert not WebhookPost.objects.exists()
+
+    def test_what_could_not_be_stored_is_to_come_again(
+        self, front: webhooks.Front, resend: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(_: object) -> int:
+            raise RuntimeError("no database")
+
+        path = f"/webhooks/{resend.webhook_key}/"
+        fine = post("resend", "delivered", METADATA, now=NOW)
+        with monkeypatch.context() as patch:
+            patch.setattr(webhooks, "_store", broken)
+            assert self.ask(front, path, fine) == "503"
+        assert self.ask(front, path, fine) == "200"
+        assert WebhookPost.objects.count() == 1

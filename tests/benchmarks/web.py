@@ -1,0 +1,67 @@
+"""A real gunicorn of two processes, and one process that asks it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from tests.benchmarks.children import ROOT, Child
+
+CONNECTIONS = 32
+# Method, path, headers, body.
+Request = tuple[str, str, Mapping[str, str], str]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and its first process."""
+
+    port: int
+    pid: int
+
+    def ask(self, host: str, requests: Sequence[Request]) -> tuple[float, int]:
+        """Seconds until all of these were answered, and how many were answered well."""
+        with Child("visitor", self.port, host, CONNECTIONS) as visitor:
+            visitor.hear()
+            for request in requests:
+                visitor.tell(json.dumps(request))
+            visitor.tell("go")
+            seconds, answered = visitor.hear().split()
+        return float(seconds), int(answered)
+
+
+@contextmanager
+def served() -> Iterator[Server]:
+    """Start it, and stop it as a deployment does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gunicorn", "outreach.wsgi", "--preload", "--bind", f"127.0.0.1:{port}"),
+            *("--worker-class", "gthread", "--workers", "2", "--threads", "16", "--log-level", "error"),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"POLZA_ROLE": "web", "WEB_THREADS": "16"},
+    )
+    try:
+        _wait_for(port)
+        yield Server(port, server.pid)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("gunicorn did not start.")
