@@ -49,6 +49,8 @@ returned     mail that came back: bounces, complaints, replies        → events
 replies      what answers mean: by the rules, by what corrections taught, or by a person
 feedback     events become facts on messages, suppressions, outcomes
 feed         what is told to others, in one order without gaps
+outside      pure: which addresses may be posted to for an agency
+posting      posts there, pinned to the address that was checked
 doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears
