@@ -30,7 +30,7 @@ links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers
 preview      a step's mail as a contact would get it, made by the same
-trials       that mail to the agency's own people, and that to confirm a sign-up, by the way of every mail
+trials       that mail to the agency's own people, confirmations and answers to replies, by the way of every mail
 link_hosts   asks the DNS whether the hosts of links are there
 inspection   what is to be said of a campaign's texts before its launch
 outcomes     pure: error and attempt → verb and delay
@@ -47,6 +47,9 @@ readership   opens and clicks by people, by programs and unclear: the one rule o
 verdicts     pure: was it a person or a program
 returned     mail that came back: bounces, complaints, replies        → events
 replies      what answers mean: by the rules, by what corrections taught, or by a person
+conversations replies as an inbox: each conversation once, and what people do with it
+originals    pure but for the mail: a reply as it came, made harmless, and its attachments
+answers      what a person answers to a reply, from the same sender in the same thread; sent by trials
 feedback     events become facts on messages, suppressions, outcomes
 feed         what is told to others, in one order without gaps
 outside      pure: which addresses may be posted to for an agency

@@ -10,7 +10,18 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
-from campaigns.models import Campaign, Contact, ContactList, Erasure, FeedEntry, Intake, Message, RejectedRow, TrialMail
+from campaigns.models import (
+    Campaign,
+    Contact,
+    ContactList,
+    Erasure,
+    FeedEntry,
+    Intake,
+    Message,
+    RejectedRow,
+    Reply,
+    TrialMail,
+)
 from tenants import context
 from tenants.users.models import User
 
@@ -57,6 +68,11 @@ def trials_for(user: Visitor, campaign: Campaign) -> QuerySet[TrialMail]:
     """The test mails of the campaign that this user may see, the newest first."""
     found = TrialMail.objects.filter(step__campaign=campaign).select_related("step", "account", "sender")
     return _seen_by(user, found.order_by("-pk"))
+
+
+def replies_for(user: Visitor) -> QuerySet[Reply]:
+    """The replies that this user may see, label, assign, snooze and answer, with what is told of them."""
+    return _seen_by(user, Reply.objects.select_related("message__contact", "message__campaign", "assigned_to"))
 
 
 def feed_for(user: Visitor) -> QuerySet[FeedEntry]:

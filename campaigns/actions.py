@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import control, doubt, feasibility, held, jobs, trials
+from campaigns import answers, control, conversations, doubt, feasibility, held, jobs, trials
 from campaigns import launch as launching
-from campaigns.models import Campaign, Contact, Message, Step
+from campaigns.models import Campaign, Contact, Message, Reply, Step, TrialMail
 from tenants import context
 
 Status = Campaign.Status
@@ -82,6 +83,20 @@ def send_trial(step: Step, contact: Contact, to: Iterable[str], *, by: str, now:
     return ngettext("%(count)d test mail is on its way.", "%(count)d test mails are on their way.", len(asked)) % {
         "count": len(asked)
     }
+
+
+def answer(reply: Reply, text: str, *, by: str, once: UUID, now: datetime) -> TrialMail:
+    """Answer a reply from the sender who was answered. `by` is the person's address; the same `once` is one answer.
+
+    Raises ActionRefusedError with nothing changed.
+    """
+    try:
+        asked = answers.ask(reply, text, by=by, once=once, now=now)
+    except answers.AnswerRefusedError as refused:
+        raise ActionRefusedError(*refused.problems) from None
+    conversations.read(reply, now=now)
+    jobs.ring_for_trials()
+    return asked
 
 
 def _count_as_sent(messages: QuerySet[Message], by: str, now: datetime) -> str:

@@ -11,7 +11,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, JSONField, QuerySet
 from django.forms import CharField, ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
@@ -24,7 +24,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import access, actions, consent, erasure, feasibility, inspection, results
+from campaigns import access, actions, consent, erasure, feasibility, inspection, replies, results
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import (
@@ -35,6 +35,8 @@ from campaigns.models import (
     Intake,
     Message,
     RejectedRow,
+    Reply,
+    ReplyLabel,
     Step,
     Suppression,
     TrialMail,
@@ -45,6 +47,7 @@ from providers.senders.admin import AccountFilter
 from tenants import sites
 
 Status = Message.Status
+JUDGED_SHOWN = 10
 
 
 class ReadOnly(ModelAdmin):  # type: ignore[misc]
@@ -491,6 +494,58 @@ class TrialMailAdmin(ReadOnly):
         return trial.status, trial.get_status_display()
 
 
+class ReplyAdmin(ReadOnly):
+    """What people and their machines have answered, what it was taken for and by which words."""
+
+    list_display = ("sender", "meaning", "found", "span", "decided_by", "campaign", "received_at")
+    list_filter = ("label", "found", "automatic", ("message__campaign", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("message__campaign", "message__contact")
+    search_fields = ("sender", "subject")
+    fields = (
+        ("sender", "subject"),
+        ("campaign", "contact"),
+        "text",
+        ("label", "found"),
+        ("span", "rules"),
+        ("decided_by", "decided_at"),
+        ("automatic", "returns_on"),
+        ("received_at", "read_at"),
+        ("assigned_to", "snoozed_until", "done_at"),
+    )
+    ordering = ("-received_at", "-pk")
+    paginator = InfinitePaginator
+    list_before_template = "campaigns/judged.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """With the table of right and wrong, what was wrong most often first."""
+        names = dict(ReplyLabel.choices)
+        rows = [
+            [names[one.found], one.span or "—", one.right, one.wrong, ", ".join(str(names[to]) for to in one.instead)]
+            for one in replies.judged()[:JUDGED_SHOWN]
+        ]
+        headers = [_("Label by the rules"), _("Decided by"), _("Right"), _("Wrong"), _("Rather")]
+        answer: HttpResponse = super().changelist_view(
+            request, {**(extra_context or {}), "judged": {"headers": headers, "rows": rows} if rows else None}
+        )
+        return answer
+
+    @admin.display(description=gettext_lazy("campaign"), ordering="message__campaign__name")
+    def campaign(self, reply: Reply) -> str:
+        return str(reply.message.campaign)
+
+    @admin.display(description=gettext_lazy("contact"))
+    def contact(self, reply: Reply) -> str:
+        return str(reply.message.contact)
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("label"),
+        ordering="label",
+        label={"interested": "success", "question": "info", "not_now": "warning", "opt_out": "danger"},
+    )
+    def meaning(self, reply: Reply) -> tuple[str, str]:
+        return reply.label, reply.get_label_display()
+
+
 class MessageAdmin(ReadOnly):
     """Each mail: where it is, and why it has not gone."""
 
@@ -593,6 +648,7 @@ for _model, _admin in (
     (RejectedRow, RejectedRowAdmin),
     (Suppression, SuppressionAdmin),
     (Erasure, ErasureAdmin),
+    (Reply, ReplyAdmin),
     (TrialMail, TrialMailAdmin),
 ):
     sites.agency.register(_model, _admin)

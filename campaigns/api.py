@@ -4,6 +4,7 @@ from typing import Any
 
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, PermissionDenied
@@ -12,12 +13,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from campaigns import access, actions, changes, choices, erasure, feed, forecast, held, inspection, pace, results
+from campaigns import (
+    access,
+    actions,
+    answers,
+    changes,
+    choices,
+    conversations,
+    erasure,
+    feed,
+    forecast,
+    held,
+    inspection,
+    pace,
+    results,
+)
 from campaigns.explain import explain
-from campaigns.models import Campaign, Erasure, FeedEntry, Message, Metric, TrialMail
+from campaigns.models import Campaign, Erasure, FeedEntry, Message, Metric, ReplyLabel, TrialMail
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
+from tenants.users.models import User
 
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
@@ -721,6 +737,133 @@ class FeedViewSet(ViewSet):
                 "more": len(found) > limit or numbered == feed.AT_ONCE,
             }
         )
+
+
+class RepliesQuerySerializer(serializers.Serializer[Any]):
+    """What part of the inbox is asked for."""
+
+    state = serializers.ChoiceField(choices=conversations.State.choices, default=conversations.State.OPEN)
+    label = serializers.ChoiceField(choices=ReplyLabel.choices, default="", allow_blank=True)  # type: ignore[assignment]
+    campaign = serializers.IntegerField(min_value=1, max_value=2**63 - 1, default=None, allow_null=True)
+    assigned = serializers.CharField(default="", allow_blank=True, max_length=254)
+    search = serializers.CharField(default="", allow_blank=True, max_length=200)
+    before = serializers.IntegerField(min_value=1, max_value=2**63 - 1, default=None, allow_null=True)
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
+
+
+class ReplySerializer(serializers.Serializer[Any]):
+    """A reply: what it says, what it means, and what is done with it. Every time is ISO 8601 with its offset."""
+
+    id = serializers.IntegerField()
+    contact = serializers.CharField(source="message.contact.email", help_text="Whom the answered mail went to.")
+    sender = serializers.CharField(help_text="Address that wrote it.")
+    campaign = serializers.IntegerField(source="message.campaign_id", help_text="Number of the campaign.")
+    message = serializers.UUIDField(source="message.key", help_text="Key of the mail that it answers.")
+    subject = serializers.CharField()
+    text = serializers.CharField(help_text="Without quotes and signature.")
+    automatic = serializers.BooleanField(help_text="Whether a machine wrote it.")
+    label = serializers.CharField(help_text="What it means; a PATCH of it is remembered as right or wrong.")  # type: ignore[assignment]
+    found = serializers.CharField(help_text="What it means by the rules.")
+    span = serializers.CharField(help_text="The words that decided that.")
+    decided_by = serializers.CharField(help_text="Who set the label; empty is the machine.")
+    returns_on = serializers.DateField(help_text="When who is out of office is back, else null.")
+    received_at = serializers.DateTimeField()
+    read_at = serializers.DateTimeField(help_text="null while nobody has looked at it.")
+    assigned_to = serializers.EmailField(source="assigned_to.email", default=None, help_text="Who sees to it, or null.")
+    snoozed_until = serializers.DateTimeField(help_text="Until then it is not in the open inbox; null is not snoozed.")
+    done_at = serializers.DateTimeField(help_text="null unless it needs nothing more.")
+
+
+class ReplyChangeSerializer(serializers.Serializer[Any]):
+    """What is to change of a reply; what is left out stays. All but the label holds for its whole conversation."""
+
+    label = serializers.ChoiceField(choices=ReplyLabel.choices, required=False)  # type: ignore[assignment]
+    assigned_to = serializers.EmailField(required=False, allow_null=True, help_text="Of the agency; null is nobody.")
+    snoozed_until = serializers.DateTimeField(required=False, allow_null=True)
+    done = serializers.BooleanField(required=False)
+    read = serializers.BooleanField(required=False, help_text="true alone: somebody has looked at it.")
+
+    def validate_assigned_to(self, value: str | None) -> User | None:
+        if value is None:
+            return None
+        found = conversations.people().filter(email__iexact=value).first()
+        if found is None:
+            raise serializers.ValidationError(_("Nobody of this agency has this address."))
+        return found
+
+
+class EntrySerializer(serializers.Serializer[Any]):
+    """One mail of a conversation."""
+
+    kind = serializers.CharField(help_text="sent (a campaign's mail), reply, or answer (a person's, to a reply).")
+    at = serializers.DateTimeField()
+    sender = serializers.CharField()
+    subject = serializers.CharField()
+    text = serializers.CharField()
+    changed = serializers.BooleanField(help_text="The step was changed since: they got an earlier text.")
+    problem = serializers.CharField(help_text="Why the text can not be made any more, else empty.")
+    reply = serializers.IntegerField(source="reply.pk", default=None)
+    message = serializers.UUIDField(source="message.key", default=None)
+    status = serializers.CharField(source="answer.status", default=None, help_text="Of an answer: waiting to failed.")
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """A person's answer to a reply."""
+
+    text = serializers.CharField(max_length=answers.LONGEST, trim_whitespace=False)
+    once = serializers.UUIDField(help_text="Made by whoever asks: the same one again is the same answer.")
+    status = serializers.CharField(read_only=True, help_text="waiting, claimed, sent, failed or unknown.")
+    sent_at = serializers.DateTimeField(read_only=True)
+    detail = serializers.CharField(source="said", read_only=True, help_text="Why it waits or failed.")
+
+
+class ReplyViewSet(ViewSet):
+    """The inbox of the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """Each conversation by its last reply, the newest first; go on with `before` set to `next` of the answer.
+
+        `state` is open unless given; `assigned` is an address or `nobody`; `search` finds beginnings of words in text,
+        subject and sender.
+        """
+        asked = RepliesQuerySerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        given = dict(asked.validated_data)
+        before, limit = given.pop("before"), given.pop("limit")
+        rows = conversations.found(access.replies_for(request.user), conversations.Wanted(**given), now=timezone.now())
+        shown, following = conversations.page(rows, before=before, limit=limit)
+        return Response({"results": ReplySerializer(shown, many=True).data, "next": following})
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One reply, and in `thread` all that was written to and by its contact in its campaign, the oldest first."""
+        reply = get_object_or_404(access.replies_for(request.user), pk=pk)
+        thread = EntrySerializer(conversations.of(reply).entries, many=True).data
+        return Response({**ReplySerializer(reply).data, "thread": thread})
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Say what it means, who sees to it, until when it is out of the way, or that it is done."""
+        reply = get_object_or_404(access.replies_for(request.user), pk=pk)
+        given = ReplyChangeSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        try:
+            conversations.change(reply, given.validated_data, by=request.user.get_username(), clock=timezone.now)
+        except conversations.NotSnoozedError as refused:
+            raise serializers.ValidationError({"snoozed_until": [str(refused)]}) from None
+        return self.retrieve(request, pk)
+
+    @action(detail=True, methods=["post"])
+    def answer(self, request: Request, pk: str) -> Response:
+        """Answer it from the sender who was answered; 409 with the reason where it can not be."""
+        reply = get_object_or_404(access.replies_for(request.user), pk=pk)
+        given = AnswerSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        try:
+            made = actions.answer(reply, **given.validated_data, by=request.user.get_username(), now=timezone.now())
+        except actions.ActionRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return Response(AnswerSerializer(made).data, status=202)
 
 
 class Conflict(APIException):

@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import consent, erased, optout, signups, stops, tokens
+from campaigns import answers, consent, erased, optout, signups, stops, tokens
 from campaigns.caps import domain_of
 from campaigns.models import (
     Contact,
@@ -58,6 +58,7 @@ LABELS: dict[str, str | Promise] = {
     "events": gettext_lazy("events, kept without a name"),
     "pauses": gettext_lazy("pauses that they had asked for"),
     "replies": gettext_lazy("replies"),
+    "answers": gettext_lazy("answers to replies, kept without a name"),
     "suppressions": gettext_lazy("suppressions, kept as a hash"),
     "texts": gettext_lazy("other texts that named the address"),
     "posts": gettext_lazy("posts of providers"),
@@ -241,6 +242,7 @@ def _forget(contact: Contact, value: str, now: datetime) -> dict[str, int]:
             message__in=Message.objects.filter(contact=contact).values("key"),
         ).update(recipient="", detail="", provider_id=""),
         "pauses": Pause.objects.filter(value=value).delete()[0],
+        "answers": answers.forget(contact),
         "replies": Reply.objects.filter(message__contact=contact).delete()[0],
         "suppressions": Suppression.objects.filter(value=value).update(value=made_up, evidence="", remote_ip=None),
     }

@@ -2,13 +2,16 @@ import uuid
 from datetime import time
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Func, Q
-from django.db.models.functions import MD5, Coalesce, Lower, Now
+from django.db.models.functions import MD5, Coalesce, Greatest, Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -1145,8 +1148,25 @@ class ReplyLabel(models.TextChoices):
     OTHER = Label.OTHER, _("Something else")
 
 
+# What stands between the parts of addresses and names: each part is a word to be found.
+WORDS_END = "@./<>_-:+="
+
+
+class ReplyWords(Func):
+    """What a reply is found by, in SQL: the words of its text, subject and sender. Of a long text only the start, for
+    PostgreSQL keeps no more than a megabyte of words."""
+
+    arity = 0
+    output_field = SearchVectorField()
+    template = (
+        "to_tsvector('simple'::regconfig, translate(left(text, 100000) || ' ' || subject || ' ' || sender, "
+        f"'{WORDS_END}', '{' ' * len(WORDS_END)}'))"
+    )
+
+
 class Reply(AgencyRow):
-    """An answer to a mail, of a person or of his machine (`automatic`). Written by `replies` alone, once per `digest`.
+    """An answer to a mail, of a person or of his machine (`automatic`). Written by `replies` alone, once per `digest`,
+    but for what people do with it: `conversations`.
 
     `text` is without quotes and signature, `signed` with signature. `found` is the label by the rules of version
     `rules` and `span` the words that decided it; `label` is the one that holds: a person's (`decided_by`), what
@@ -1171,6 +1191,17 @@ class Reply(AgencyRow):
         _("label set by"), max_length=254, blank=True, db_default="", default="", help_text=_("Empty: the machine.")
     )
     decided_at = models.DateTimeField(_("label set at"), null=True)
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("assigned to")
+    )
+    read_at = models.DateTimeField(_("read"), null=True)
+    snoozed_until = models.DateTimeField(_("snoozed until"), null=True)
+    done_at = models.DateTimeField(_("done"), null=True)
+    # Its place in the inbox: what was snoozed comes back as if it had come then.
+    stands_at = models.GeneratedField(
+        expression=Greatest("received_at", "snoozed_until"), output_field=models.DateTimeField(), db_persist=True
+    )
+    words = models.GeneratedField(expression=ReplyWords(), output_field=SearchVectorField(), db_persist=True)
 
     class Meta:
         verbose_name = _("reply")
@@ -1183,6 +1214,11 @@ class Reply(AgencyRow):
             )
         ]
         indexes = [
+            models.Index(fields=["stands_at", "id"], name="replies_in_their_order"),
+            models.Index(
+                fields=["stands_at"], condition=Q(read_at=None, done_at=None, automatic=False), name="replies_unread"
+            ),
+            GinIndex(fields=["words"], name="replies_by_words"),
             models.Index(fields=["received_at"], name="replies_by_time"),
             models.Index(fields=["found", "span"], condition=~Q(decided_by=""), name="replies_that_were_judged"),
         ]
@@ -1232,8 +1268,8 @@ class DoubtEntry(AgencyRow):
 
 
 class TrialMail(AgencyRow):
-    """A step's mail to somebody of the agency, as the contact would get it, or the mail that asks whoever signed up to
-    confirm it. Written by `trials` alone.
+    """A mail that is of no campaign: a step's to somebody of the agency, as the contact would get it; the one that asks
+    whoever signed up to confirm it; a person's answer to a reply. Written by `trials` and `answers` alone.
 
     It is in no campaign's numbers. Where it is counted, by `account`, `sender`, `claimed_at` and `counted_on`, it is so
     in every ledger, whatever becomes of its step.
@@ -1249,6 +1285,7 @@ class TrialMail(AgencyRow):
     class Kind(models.TextChoices):
         TRIAL = "trial", _("Test")
         CONFIRMATION = "confirmation", _("Confirmation of a sign-up")
+        ANSWER = "answer", _("Answer to a reply")
 
     key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices, default=Kind.TRIAL, db_default=Kind.TRIAL)
@@ -1260,6 +1297,13 @@ class TrialMail(AgencyRow):
         Contact, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("contact")
     )
     variant = models.CharField(_("variant"), max_length=1, blank=True, default="")
+    reply = models.ForeignKey(
+        Reply, on_delete=models.SET_NULL, null=True, related_name="answers", verbose_name=_("reply")
+    )
+    # Of an answer: what a person wrote, and what tells a second press of the button from a second answer.
+    subject = models.CharField(_("subject"), max_length=500, blank=True, db_default="", default="")
+    text = models.TextField(_("text"), blank=True, db_default="", default="")
+    once = models.UUIDField(null=True, unique=True, editable=False)
     recipient = models.EmailField(_("sent to"), max_length=254)
     by = models.CharField(_("by"), max_length=254)
     status = models.CharField(_("state"), max_length=10, choices=Status.choices, default=Status.WAITING)

@@ -52,9 +52,16 @@ def _keep(message: Message, verdict: Verdict, digest: UUID, received_at: datetim
             "rules": labels.VERSION,
             "returns_on": verdict.returns,
             "received_at": received_at,
+            "assigned_to_id": _assigned(message),
         },
     )
     return kept
+
+
+def _assigned(message: Message) -> int | None:
+    """Whoever sees to what its contact has answered to its campaign before."""
+    before = Reply.objects.filter(message__enrollment=message.enrollment_id).order_by("-received_at", "-pk")
+    return before.values_list("assigned_to", flat=True).first()
 
 
 def wait_for_return(reply: Reply, zone: ZoneInfo) -> datetime | None:

@@ -1,5 +1,5 @@
 """A step's mail to the agency's own people, as a contact would get it, by the way that every mail takes; by the same
-way the mail that asks somebody to confirm that they have signed up.
+way the mail that asks somebody to confirm that they have signed up, and what a person answers to a reply.
 
 ask  ─► a row that waits for each address, once all is known to be well
 send ─► _claim        an account and a sender, their quota reserved, in one transaction
@@ -10,7 +10,8 @@ send ─► _claim        an account and a sender, their quota reserved, in one 
 A trial is no message: it is in no campaign's numbers, its links, pixel and way out name no mail, and it goes to
 people alone who have signed in to this agency, so it is no way around consent. It takes quota in every ledger, and
 the audit replays it. A confirmation needs no consent, for it asks for it. Like a message it is marked before it
-leaves, and is never sent again by the machine once that may have been. The only writer of TrialMail.
+leaves, and is never sent again by the machine once that may have been. An answer leaves from the sender who was
+answered and no other, and only where consent allows. The only writer of TrialMail beside `answers`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,7 +26,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from campaigns import confirmation, outcomes, paced, preview, rendering, suppressions
+from campaigns import answers, confirmation, outcomes, paced, permission, preview, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, wait_for_turn
 from campaigns.envelopes import message_id
 from campaigns.models import Contact, SignUp, Step, TrialMail
@@ -119,7 +120,7 @@ def send(*, clock: Clock, until: datetime) -> int:
     agency = context.current_agency()
     _rescue(agency, clock())
     waiting = TrialMail.objects.filter(status=Status.WAITING).select_related(
-        "step__campaign", "contact", "sign_up__list"
+        "step__campaign", "contact", "sign_up__list", "reply__message__campaign", "reply__message__sender"
     )
     return sum(_send(trial, agency, clock, until) for trial in waiting.order_by("pk"))
 
@@ -166,7 +167,7 @@ def _rescue(agency: Agency, now: datetime) -> None:
     )
     for trial in gone.filter(attempted_at=None):
         _give_back(trial, agency, Status.WAITING, "")
-    # A confirmation waits for as long as there is something to confirm.
+    # A confirmation waits for as long as there is something to confirm, and an answer for as long as it takes.
     for trial in TrialMail.objects.filter(kind=Kind.TRIAL, status=Status.WAITING, asked_at__lt=now - WAITS):
         _change(trial, Status.WAITING, Status.FAILED, trial.detail or noop("No worker had time for it within an hour."))
 
@@ -197,7 +198,15 @@ def _claim(
             return None
         preferred = preview.sender_of(trial.step, trial.contact)
         traffic_class = trial.step.campaign.traffic_class
-    found = routing.in_order(routes.plannable(agency, now=clock()), traffic_class)
+    if trial.kind == Kind.ANSWER:
+        if trial.reply is None:
+            _change(trial, Status.WAITING, Status.FAILED, noop("The reply is not there any more."))
+            return None
+        preferred = trial.reply.message.sender
+        usable = answers.routes_of(trial.reply, now=clock())
+    else:
+        usable = routes.plannable(agency, now=clock())
+    found = routing.in_order(usable, traffic_class)
     for route in found:
         if route.account_id in refused or not route.open or route.free <= 0:
             continue
@@ -217,7 +226,8 @@ def _claim_at(
     allotment = accounts.allotment(agency, route.account_id)
     if allotment is None or not wait_for_turn(allotment.account, clock, until):
         return None
-    for among in ([preferred.pk] if preferred else [], None):
+    own = [preferred.pk] if preferred else []
+    for among in (own,) if trial.kind == Kind.ANSWER else (own, None):
         if seat := _reserved(trial, agency, allotment, among, clock()):
             return _Claimed(trial, allotment.account, seat)
     rate.give_back(allotment.account, 1)
@@ -265,6 +275,9 @@ def _envelope(claimed: _Claimed, agency: Agency) -> Envelope:
     if trial.sign_up is not None:
         made = confirmation.envelope(trial.sign_up, agency, sender, key, message_id(trial.key, sender.address))
         return replace(made, metadata={"agency": agency.schema_name, "trial": str(trial.key)})
+    if trial.reply is not None:
+        made = answers.envelope(trial, agency, sender, key, message_id(trial.key, sender.address))
+        return replace(made, metadata={"agency": agency.schema_name, "trial": str(trial.key)})
     assert trial.step is not None
     assert trial.contact is not None
     made = preview.of(trial.step, trial.contact, trial.variant, sender)
@@ -283,8 +296,7 @@ def _envelope(claimed: _Claimed, agency: Agency) -> Envelope:
 def _begin(trial: TrialMail, now: datetime) -> bool:
     """Mark the attempt before the wire is touched; one statement also sees that the address may be mailed."""
     with connection.cursor() as cursor:
-        begin = _BEGIN_CONFIRMATION if trial.kind == Kind.CONFIRMATION else _BEGIN
-        cursor.execute(begin, {"id": trial.pk, "now": now, "claimed_at": trial.claimed_at})
+        cursor.execute(_BEGINS[Kind(trial.kind)], {"id": trial.pk, "now": now, "claimed_at": trial.claimed_at})
         return bool(cursor.rowcount)
 
 
@@ -354,3 +366,18 @@ WHERE t.id = %(id)s AND t.status = 'claimed' AND t.claimed_at = %(claimed_at)s A
   AND u.confirmed_at IS NULL
   AND NOT EXISTS ({suppressions.matching("t.recipient", "u.list_id")} AND NOT {suppressions.LEFT_THE_LIST})
 """  # noqa: S608 - see suppressions
+# It goes to who wrote, who may be another than the contact; and the basis may have changed since the claim.
+_BEGIN_ANSWER = f"""
+UPDATE campaigns_trialmail t SET attempted_at = %(now)s
+FROM campaigns_reply r
+JOIN campaigns_message m ON m.id = r.message_id
+JOIN campaigns_campaign c ON c.id = m.campaign_id
+JOIN campaigns_contact p ON p.id = m.contact_id
+LEFT JOIN campaigns_subscription u ON u.list_id = c.list_id AND u.contact_id = p.id
+WHERE t.id = %(id)s AND t.status = 'claimed' AND t.claimed_at = %(claimed_at)s AND r.id = t.reply_id
+  AND NOT r.automatic
+  AND NOT EXISTS ({suppressions.matching("t.recipient", "c.list_id")})
+  AND NOT EXISTS ({suppressions.matching("p.email", "c.list_id")})
+  AND {permission.takes("t.account_id", permission.GIVEN)}
+"""  # noqa: S608 - see suppressions
+_BEGINS = {Kind.TRIAL: _BEGIN, Kind.CONFIRMATION: _BEGIN_CONFIRMATION, Kind.ANSWER: _BEGIN_ANSWER}

@@ -76,6 +76,7 @@ AGENCY: tuple[Group, ...] = (
         (
             (gettext_lazy("Campaigns"), "campaign", "campaigns", "campaign"),
             (gettext_lazy("Messages"), "mail", "campaigns", "message"),
+            (gettext_lazy("Replies"), "inbox", "campaigns", "reply"),
             (gettext_lazy("Test mails"), "outgoing_mail", "campaigns", "trialmail"),
         ),
     ),

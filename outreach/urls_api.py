@@ -8,7 +8,14 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from campaigns.api import CampaignViewSet, ContactViewSet, ErasureViewSet, FeedViewSet, MessageViewSet
+from campaigns.api import (
+    CampaignViewSet,
+    ContactViewSet,
+    ErasureViewSet,
+    FeedViewSet,
+    MessageViewSet,
+    ReplyViewSet,
+)
 
 
 class Nowhere(APIView):
@@ -25,6 +32,7 @@ router.register("contacts", ContactViewSet, basename="contact")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")
 router.register("messages", MessageViewSet, basename="message")
+router.register("replies", ReplyViewSet, basename="reply")
 
 app_name = "api"
 urlpatterns = [path("", include(router.urls)), re_path("", Nowhere.as_view())]

@@ -6,7 +6,7 @@ take      ─► handled  what it was, and what was wrong with it
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -81,6 +81,18 @@ def forget(needles: Sequence[str], *, now: datetime) -> int:
 def empty(mail: InboundMail) -> None:
     """Forget what this mail said and who wrote it; that it came stays."""
     InboundMail.objects.filter(pk=mail.pk).update(body=b"", sender="", recipients=[])
+
+
+def kept_of(digests: Iterable[UUID]) -> set[UUID]:
+    """Those of these mails that are still here as they came."""
+    found = InboundMail.objects.filter(digest__in=list(digests)).exclude(body=b"")
+    return set(found.values_list("digest", flat=True))
+
+
+def raw(digest: UUID) -> bytes | None:
+    """This mail as it came, at most MOST_STORED bytes of it, or None where it is not kept any more."""
+    body = InboundMail.objects.filter(digest=digest).values_list("body", flat=True).first()
+    return bytes(body) or None if body is not None else None
 
 
 def prune(*, now: datetime) -> int:

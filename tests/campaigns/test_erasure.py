@@ -176,6 +176,7 @@ def test_every_table_that_leads_to_a_person_was_thought_of() -> None:
         "campaigns.suppression",
     }
     nameless = {"campaigns.enrollment", "campaigns.messagefacts", "campaigns.doubtentry", "campaigns.erasure"}
+    # Of trials the answers to them are emptied.
     to_us = {"campaigns.trialmail"}
     assert found == emptied | nameless | to_us | {"campaigns.pause"}
 

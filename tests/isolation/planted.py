@@ -147,9 +147,11 @@ def plant(agency: Agency) -> dict[str, Model]:
             recipient=f"kim@{MARK}.test",
             detail=f"{MARK} bounce",
         )
+        colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)
         make(
             Reply,
             message=message,
+            assigned_to=colleague,
             digest=message.key,
             sender=f"kim@{MARK}.test",
             subject=f"Re: {MARK}",
@@ -163,6 +165,5 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
         make(TrialMail, step=step, contact=person, recipient=f"dan@{MARK}.test", by=f"dan@{MARK}.test", asked_at=NOW)
         make(Group, name=f"{MARK} group")
-        colleague = make(User, email=f"dan@{MARK}.test", name=f"{MARK} Dan", is_staff=True)
         make(ApiKey, user=colleague, name=f"{MARK} key", prefix=f"{MARK}"[:12], digest="0" * 64)
     return planted

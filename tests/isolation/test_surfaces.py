@@ -57,6 +57,8 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "api:contact-detail": {"pk": "campaigns.contact"},
     "api:campaign-steps": {"pk": "campaigns.campaign"},
     "api:erasure-detail": {"pk": "campaigns.erasure"},
+    "api:reply-detail": {"pk": "campaigns.reply"},
+    "api:reply-answer": {"pk": "campaigns.reply"},
     "api:message-detail": {"key": "campaigns.message"},
     "api:message-count-as-sent": {"key": "campaigns.message"},
     "api:message-send-again": {"key": "campaigns.message"},
