@@ -1,9 +1,11 @@
 """What an agency sends from: domains, senders and their ledgers. Agency schema.
 
-models   SenderDomain, Home, Sender, SenderDay, SenderHour, DomainDay, Event
+models   SenderDomain, DkimKey, DnsCheck, Home, Sender, SenderDay, SenderHour, DomainDay, Event
 ledger   the only writer of the day and hour rows: free senders, reserve, give back
 warmup   pure: how the mails of a new domain grow
 warming  judges each day of a domain that warms up
+published  pure: what a domain publishes in the DNS, by the rules of those who receive mail
+dns      asks the DNS about each domain and keeps what it found
 rates    pure: whether too much comes back, by what the rate is at least
 events   the only writer of Event: stores each once
 inbound  pure: mail that comes back, from bytes to what it is and means

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from providers.accounts.events import BounceClass, EventType, Reader
 from providers.accounts.models import Account
+from providers.accounts.secrets import SecretsField
 from tenants.rows import AgencyRow
 
 HOST_NAME = RegexValidator(
@@ -66,6 +67,71 @@ class SenderDomain(AgencyRow):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DkimKey(AgencyRow):
+    """A key that mails of a domain are signed with. Written by `dkim` alone.
+
+    `public` is what its DNS record has as p=. Since `signs_since` it signs; until `retired_at` its record is needed.
+    """
+
+    domain = models.ForeignKey(
+        SenderDomain, on_delete=models.CASCADE, related_name="dkim_keys", verbose_name=_("domain")
+    )
+    selector = models.CharField(_("selector"), max_length=63)
+    private = SecretsField(_("private key"))
+    public = models.TextField(_("public key"))
+    created_at = models.DateTimeField(_("created"))
+    signs_since = models.DateTimeField(_("signs since"), null=True)
+    retired_at = models.DateTimeField(_("retired"), null=True)
+
+    class Meta:
+        verbose_name = _("DKIM key")
+        verbose_name_plural = _("DKIM keys")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "selector"], name="a_dkim_selector_is_used_once"),
+            models.UniqueConstraint(
+                fields=["domain"],
+                condition=Q(signs_since__isnull=False, retired_at=None),
+                name="one_dkim_key_of_a_domain_signs",
+            ),
+            models.UniqueConstraint(
+                fields=["domain"],
+                condition=Q(signs_since=None, retired_at=None),
+                name="one_dkim_key_of_a_domain_is_next",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.selector}._domainkey.{self.domain}"
+
+    @property
+    def current(self) -> bool:
+        """Whether it signs."""
+        return self.signs_since is not None and self.retired_at is None
+
+
+class DnsCheck(AgencyRow):
+    """What the last check of a domain's DNS found. Written by `dns` alone.
+
+    `sound`: nothing is wrong; None: the DNS did not answer. `findings` are those of `published`, as `dns.told` reads
+    them: part, level, code, about, record.
+    """
+
+    domain = models.OneToOneField(
+        SenderDomain, on_delete=models.CASCADE, related_name="dns_check", verbose_name=_("domain")
+    )
+    at = models.DateTimeField(_("checked"))
+    sound = models.BooleanField(_("DNS is sound"), null=True)
+    findings = models.JSONField(default=list)
+
+    class Meta:
+        verbose_name = _("DNS check")
+        verbose_name_plural = _("DNS checks")
+
+    def __str__(self) -> str:
+        return f"{self.domain_id} {self.at}: {self.sound}"
 
 
 class Home(AgencyRow):

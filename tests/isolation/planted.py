@@ -41,7 +41,17 @@ from campaigns.models import (
     VariantChoice,
 )
 from providers.accounts.models import Account, Allotment, Health, LedgerRow
-from providers.senders.models import DomainDay, Event, Home, Sender, SenderDay, SenderDomain, SenderHour
+from providers.senders.models import (
+    DkimKey,
+    DnsCheck,
+    DomainDay,
+    Event,
+    Home,
+    Sender,
+    SenderDay,
+    SenderDomain,
+    SenderHour,
+)
 from tenants import context
 from tenants.models import Agency
 from tenants.users.models import ApiKey, User
@@ -70,6 +80,9 @@ def plant(agency: Agency) -> dict[str, Model]:
     with context.entered(agency):
         domain = make(SenderDomain, name=f"{MARK}.example")
         make(Home, domain=domain, account=account)
+        secret = {"key": f"{MARK}-secret"}
+        make(DkimKey, domain=domain, selector=f"{MARK}-1", private=secret, public=MARK, created_at=NOW)
+        make(DnsCheck, domain=domain, at=NOW, sound=True)
         sender = make(Sender, domain=domain, account=account, address=f"anna@{MARK}.example", name=f"{MARK} Anna")
         make(SenderDay, sender=sender, day=date(2026, 11, 24), allowed=50)
         make(SenderHour, sender=sender, hour=datetime(2026, 11, 24, 12, tzinfo=UTC), allowed=50)
