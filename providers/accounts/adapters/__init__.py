@@ -25,8 +25,9 @@ from providers.accounts.models import Account
 
 __all__ = ["KINDS", "KindOfAccount", "Wire", "check", "fingerprint", "open"]
 
-# Settings of an account that are not for its wire: how many lines a worker may hold open to it.
-_NOT_OURS = frozenset({"connections"})
+# Settings of an account that are not for its wire: how many lines a worker may hold open to it, and what the SPF of
+# its senders has to name.
+_NOT_OURS = frozenset({"connections", "spf"})
 _NUMBERS = frozenset({"connections", "port", "mails_per_connection", "connection_seconds"})
 
 
