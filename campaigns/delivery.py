@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -220,6 +220,7 @@ class Delivery:
         self._closed = False
         self._envelopes = Envelopes(agency)
         self._waiting: deque[Claimed] = deque()
+        self._rendered: deque[_Flight] = deque()
         self._flying: dict[Future[list[Answer]], list[_Flight]] = {}
         self._sent = 0
         self._stopped: list[Claimed] = []
@@ -233,16 +234,15 @@ class Delivery:
         """
         total, following = 0, True
         self._take(batch)
-        while self._waiting or self._flying:
-            slow = self._lines.seconds_for(len(self._waiting)) > LONG_SECONDS
+        while (left := len(self._rendered) + len(self._waiting)) or self._flying:
+            slow = self._lines.seconds_for(left) > LONG_SECONDS
             if self._closed or self._clock() >= self._until or (slow and over()):
-                lifecycle.release(list(self._waiting))
-                self._waiting.clear()
+                self._give_back()
                 following = False
             free = self._lines.count - len(self._flying)
-            if self._waiting and free > 0:
-                self._launch([self._waiting.popleft() for _ in range(self._group(free))])
-            if following and self._flying and len(self._waiting) < IN_FLIGHT:
+            if left and free > 0:
+                self._launch(free)
+            if following and self._flying and len(self._rendered) + len(self._waiting) < IN_FLIGHT:
                 next_batch = more()
                 following = next_batch is not None
                 if next_batch:
@@ -250,20 +250,32 @@ class Delivery:
                     self._take(next_batch)
                     continue
             if self._flying:
+                self._render_ahead()
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
                 self._settle(done)
         return total + self._finish()
 
+    def _give_back(self) -> None:
+        lifecycle.release([*(flight.message for flight in self._rendered), *self._waiting])
+        self._rendered.clear()
+        self._waiting.clear()
+
     def _group(self, free: int) -> int:
         """How many of those that wait go now, `free` lines having nothing to do."""
+        waiting = chain((flight.message for flight in self._rendered), self._waiting)
         if self._lines.together > 1:
             # Of one claim: by that, the request can be found again.
-            claim = self._waiting[0].claim
-            same = takewhile(lambda message: message.claim == claim, self._waiting)
-            return min(sum(1 for _ in same), self._lines.together)
+            first = next(waiting)
+            same = takewhile(lambda message: message.claim == first.claim, waiting)
+            return min(1 + sum(1 for _ in same), self._lines.together)
         # The pace may have changed since: what is in flight is counted in mails too.
         in_flight = sum(len(flights) for flights in self._flying.values())
-        return min(len(self._waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
+        return min(sum(1 for _ in waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
+
+    def _render_ahead(self) -> None:
+        """Use the time in which the lines are busy: render what goes next, until one is free."""
+        while self._waiting and len(self._rendered) < IN_FLIGHT and not any(future.done() for future in self._flying):
+            self._render(self._waiting.popleft())
 
     def _take(self, batch: Batch) -> None:
         self._troubled |= batch.troubled
@@ -277,15 +289,19 @@ class Delivery:
         self._sent, self._stopped = 0, []
         return count
 
-    def _launch(self, messages: Sequence[Claimed]) -> None:
-        ready = []
-        for message in messages:
-            try:
-                ready.append(_Flight(message, self._envelopes.of(message)))
-            except rendering.MissingValueError as error:
-                lifecycle.hold(message, Reason.MISSING_VALUE, f"{MISSING}{error.name}")
-            except (rendering.NotRenderedError, MessageRefused) as error:
-                lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
+    def _render(self, message: Claimed) -> None:
+        try:
+            self._rendered.append(_Flight(message, self._envelopes.of(message)))
+        except rendering.MissingValueError as error:
+            lifecycle.hold(message, Reason.MISSING_VALUE, f"{MISSING}{error.name}")
+        except (rendering.NotRenderedError, MessageRefused) as error:
+            lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
+
+    def _launch(self, free: int) -> None:
+        count = self._group(free)
+        for _ in range(count - len(self._rendered)):
+            self._render(self._waiting.popleft())
+        ready = [self._rendered.popleft() for _ in range(min(count, len(self._rendered)))]
         cleared = lifecycle.begin(
             [flight.message for flight in ready],
             now=self._clock(),

@@ -57,7 +57,7 @@ def worker(ground: Ground) -> Iterator[Callable[[], Values]]:
 def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
     """The most that PostgreSQL, web and workers hold at once while mails are sent and pages are asked for; then the
     statements a second that all this makes while 50 agencies have nothing due."""
-    mails = 800 if ground.quick else 20_000
+    mails = 400 if ground.quick else 20_000
     both = scene.agencies()
     with Sink() as sink:
         accounts = scene.smtp_accounts(3, port=sink.ports["smtp"])
