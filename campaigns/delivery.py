@@ -238,7 +238,7 @@ class Delivery:
             slow = self._lines.seconds_for(left) > LONG_SECONDS
             if self._closed or self._clock() >= self._until or (slow and over()):
                 self._give_back()
-                following = False
+                left, following = 0, False
             free = self._lines.count - len(self._flying)
             if left and free > 0:
                 self._launch(free)
