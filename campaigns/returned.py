@@ -64,27 +64,30 @@ def take_in(*, clock: Callable[[], datetime]) -> int:
         after = mails[-1].pk
         for mail in mails:
             try:
-                verdict, trouble = _handle(mail, agencies, clock)
+                verdict, trouble, named = _handle(mail, agencies, clock)
             except Exception as error:
                 # What is wrong with one mail must not stop the others.
                 logger.exception("a mail that came back could not be handled", extra={"mail": mail.pk})
                 inbox.failed(mail, type(error).__name__, now=clock())
             else:
-                inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, now=clock())
+                about = (named.agency.pk, named.key) if named else None
+                inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, about=about, now=clock())
         count += len(mails)
     return count
 
 
-def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]) -> tuple[Verdict, str]:
-    """What a mail is, and what is wrong with it."""
+def _handle(
+    mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]
+) -> tuple[Verdict, str, _Named | None]:
+    """What a mail is, what is wrong with it, and which mail it is about."""
     verdict = classify(bytes(mail.body), today=mail.received_at.date())
     if verdict.kind is None:
-        return verdict, verdict.refused
+        return verdict, verdict.refused, None
     if verdict.kind is Kind.REPORT:
-        return verdict, verdict.report.problem if verdict.report else ""
+        return verdict, verdict.report.problem if verdict.report else "", None
     named = _named(verdict, mail.recipients, agencies)
     if named is None:
-        return verdict, "It names no mail of ours."
+        return verdict, "It names no mail of ours.", None
     with context.entered(named.agency):
         feedback.record(_events(mail, verdict, named.key), now=clock())
         message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
@@ -96,7 +99,7 @@ def _handle(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[
             feedback.opted_out(message, how=optout.MAIL, clock=clock)
         if erased.mails([named.key]):
             inbox.empty(mail)
-    return verdict, ""
+    return verdict, "", named
 
 
 def _named(verdict: Verdict, recipients: Iterable[str], agencies: Mapping[int, Agency]) -> _Named | None:

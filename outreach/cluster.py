@@ -32,6 +32,7 @@ from django.db.models.functions import Now
 
 from outreach import embedded, heartbeat, marks, schedules
 from outreach.models import Replacement
+from providers.accounts import mailboxes
 from tenants import context, jobs
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class Child:
             return False
 
 
+def _inbound() -> Child:
+    return Child("inbound", ["inbound"], {"POLZA_ROLE": "command"}, watched=False)
+
+
 @dataclass
 class Machine:
     """Everything that runs on this machine beside the database. Use as a context manager."""
@@ -95,7 +100,7 @@ class Machine:
             arguments = ["web", "--bind", f"{self.bind}:{self.web_port}"]
             self.children.append(Child("web", arguments, {"POLZA_ROLE": "web"}, watched=False))
         if self.inbound:
-            self.children.append(Child("inbound", ["inbound"], {"POLZA_ROLE": "command"}, watched=False))
+            self.children.append(_inbound())
         try:
             for child in self.children:
                 self._start(child)
@@ -147,6 +152,7 @@ class Machine:
         if now - self._planned_at >= PLAN_EVERY or not self._planned_at:
             self._planned_at = now
             jobs.plan(schedules.SCHEDULES)
+            self._take_mail()
         if now - self._canary_at < settings.CANARY_EVERY_SECONDS:
             return
         self._canary_at = now
@@ -165,6 +171,13 @@ class Machine:
                 self._kill(child)
                 self._start(child)
                 self._report(child, Replacement.Part.CLUSTER, pid, silent_for)
+
+    def _take_mail(self) -> None:
+        """Start what reads mailboxes, once there is one; where the web runs, for that is one machine of all."""
+        if self.web_port is not None and not self.inbound and mailboxes.any_in_use():
+            self.inbound = True
+            self.children.append(_inbound())
+            self._start(self.children[-1])
 
     def _replace_silent(self) -> None:
         now = time.monotonic()

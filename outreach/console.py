@@ -58,6 +58,14 @@ OPERATOR: tuple[Group, ...] = (
         ),
     ),
     (
+        gettext_lazy("What comes back"),
+        (
+            (gettext_lazy("Mails that came back"), "mark_email_unread", "accounts", "inboundmail"),
+            (gettext_lazy("Mailboxes"), "inbox", "accounts", "mailbox"),
+            (gettext_lazy("Webhooks by day"), "webhook", "accounts", "webhookday"),
+        ),
+    ),
+    (
         gettext_lazy("Never mailed"),
         (
             (gettext_lazy("Suppressions for all"), "block", "accounts", "operatorsuppression"),

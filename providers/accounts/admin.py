@@ -6,12 +6,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format, localize, number_format
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
@@ -23,10 +24,21 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from providers.accounts import adapters, checkup, health, ledger, signatures, webhooks
+from providers.accounts import adapters, checkup, health, inbox, ledger, mailboxes, signatures, webhooks
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.ledger import utc_day
-from providers.accounts.models import Account, Allotment, Health, LedgerRow, OperatorSuppression, Period, TrafficClass
+from providers.accounts.models import (
+    Account,
+    Allotment,
+    Health,
+    InboundMail,
+    LedgerRow,
+    Mailbox,
+    OperatorSuppression,
+    Period,
+    TrafficClass,
+    WebhookDay,
+)
 from tenants import sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
@@ -313,7 +325,21 @@ class AllotmentAdmin(ModelAdmin):  # type: ignore[misc]
         _warn_of_cuts(self, request, obj.account)
 
 
-class LedgerAdmin(ModelAdmin):  # type: ignore[misc]
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """What only our own work writes."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_delete_permission = has_change_permission
+
+
+class LedgerAdmin(ReadOnlyAdmin):
     """What was used, day by day and month by month. Only sending writes it."""
 
     list_display = ("starts", "period", "account", "whose", "used", "allowed")
@@ -321,19 +347,10 @@ class LedgerAdmin(ModelAdmin):  # type: ignore[misc]
     list_select_related = ("account", "agency")
     date_hierarchy = "starts"
     ordering = ("-starts", "account_id", F("agency_id").asc(nulls_first=True), "period")
-    show_full_result_count = False
 
     @admin.display(description=gettext_lazy("agency"), ordering="agency__name")
     def whose(self, row: LedgerRow) -> str:
         return row.agency.name if row.agency else _("all")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: LedgerRow | None = None) -> bool:
-        return False
-
-    has_delete_permission = has_change_permission
 
 
 def accounts_with_today(now: datetime) -> QuerySet[Account]:
@@ -379,6 +396,145 @@ def _health(account: Account) -> Health:
         return Health(account=account)
 
 
+class TroubleFilter(admin.SimpleListFilter):
+    """Mails that something was wrong with, or nothing."""
+
+    title = gettext_lazy("trouble")
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, site: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("With trouble")), ("no", _("Without trouble"))]
+
+    def queryset(self, request: HttpRequest, found: QuerySet[InboundMail]) -> QuerySet[InboundMail]:
+        match self.value():
+            case "yes":
+                return found.exclude(trouble="")
+            case "no":
+                return found.filter(trouble="")
+            case _:
+                return found
+
+
+class MailboxForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A mailbox whose password is written and never read: its field is always empty, and empty keeps."""
+
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        required=False,
+        strip=False,
+        validators=[RegexValidator(r"\A[^\x00-\x1f\x7f]*\Z", gettext_lazy("Leave out what cannot be printed."))],
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+
+    class Meta:
+        model = Mailbox
+        fields = ("name", "host", "port", "security", "username", "folder", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (field := self.fields.get("password")) is not None and self.instance.secret.get("password"):
+            field.help_text = _("Stored. Empty keeps it.")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("password"):
+            self.instance.secret = {"password": cleaned["password"]}
+        elif not self.instance.secret.get("password"):
+            self.add_error("password", _("A mailbox needs its password."))
+        elif {"host", "username"} & set(self.changed_data):
+            # Whoever may change where it leads must not so be shown a password that they may not know.
+            self.add_error("password", _("Enter the password again: it is sent to another server or user."))
+        return cleaned
+
+
+class MailboxAdmin(ModelAdmin):  # type: ignore[misc]
+    """Mailboxes that are read by IMAP. Nothing in them is changed."""
+
+    form = MailboxForm
+    list_display = ("name", "host", "username", "condition", "stored", "read_at", "enabled")
+    search_fields = ("name", "host", "username")
+    actions = ("test",)
+    readonly_fields = ("read_at", "stored", "skipped", "failing_since", "trouble")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> list[tuple[Any, dict[str, Any]]]:
+        how = _("Mails are read by IMAP as soon as the server tells of them. They stay there, unread.")
+        fields = [("name", "enabled"), ("host", "port", "security"), ("username", "password"), "folder"]
+        found: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": fields, "description": how})]
+        return [*found, (_("Reading"), {"fields": list(self.readonly_fields)})] if obj else found
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("condition"), label=TONES
+    )
+    def condition(self, mailbox: Mailbox) -> tuple[str, str]:
+        if not mailbox.enabled:
+            return "off", _("Not in use")
+        if mailbox.failing_since:
+            return "blocked", mailbox.trouble
+        return ("healthy", _("Read")) if mailbox.read_at else ("pause", _("Not read yet"))
+
+    @admin.action(description=gettext_lazy("Test the mailbox"), permissions=["change"])
+    def test(self, request: HttpRequest, chosen: QuerySet[Mailbox]) -> None:
+        for mailbox in chosen:
+            try:
+                count = mailboxes.check(mailbox)
+            except mailboxes.UnreadableError as error:
+                text = _("%(mailbox)s cannot be read: %(why)s") % {"mailbox": mailbox, "why": error}
+                self.message_user(request, text, messages.ERROR)
+            else:
+                text = ngettext(
+                    "%(mailbox)s can be read; it has %(count)d mail.",
+                    "%(mailbox)s can be read; it has %(count)d mails.",
+                    count,
+                )
+                self.message_user(request, text % {"mailbox": mailbox, "count": count}, messages.SUCCESS)
+
+
+class InboundMailAdmin(ReadOnlyAdmin):
+    """Mails that came back, as they came: what each was found to be, which mail it is about, what was wrong with it."""
+
+    list_display = ("received_at", "sender", "kind", "agency", "about", "size", "trouble")
+    list_filter = ("kind", ("agency", admin.RelatedOnlyFieldListFilter), TroubleFilter)
+    list_select_related = ("agency",)
+    search_fields = ("sender", "=message")
+    ordering = ("-pk",)
+    fields = (
+        "received_at",
+        "sender",
+        "recipients",
+        "size",
+        "kind",
+        "agency",
+        "message",
+        "handled_at",
+        "attempts",
+        "trouble",
+        "headers",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[InboundMail]:
+        found: QuerySet[InboundMail] = super().get_queryset(request)
+        # A list would read some hundred megabytes of mails.
+        return found.defer("body")
+
+    @admin.display(description=gettext_lazy("about the mail"), empty_value="—")
+    def about(self, mail: InboundMail) -> str | None:
+        return f"{str(mail.message)[:8]}…" if mail.message else None
+
+    @admin.display(description=gettext_lazy("headers"))
+    def headers(self, mail: InboundMail) -> str:
+        return format_html("<pre class='whitespace-pre-wrap break-all'>{}</pre>", inbox.headers(mail))
+
+
+class WebhookDayAdmin(ReadOnlyAdmin):
+    """What providers posted, day by day: events, and posts that were refused, by reason."""
+
+    list_display = ("day", "account", "result", "count")
+    list_filter = ("result", "account")
+    list_select_related = ("account",)
+    date_hierarchy = "day"
+    ordering = ("-day", "account_id", "result")
+
+
 class OperatorSuppressionAdmin(ModelAdmin):  # type: ignore[misc]
     """Whom no agency may mail: it holds for what workers have in their hands already."""
 
@@ -396,3 +552,6 @@ sites.operator.register(Account, AccountAdmin)
 sites.operator.register(OperatorSuppression, OperatorSuppressionAdmin)
 sites.operator.register(Allotment, AllotmentAdmin)
 sites.operator.register(LedgerRow, LedgerAdmin)
+sites.operator.register(Mailbox, MailboxAdmin)
+sites.operator.register(InboundMail, InboundMailAdmin)
+sites.operator.register(WebhookDay, WebhookDayAdmin)

@@ -1,11 +1,13 @@
 """Mail that came back to us, stored once as it came, answered, and handled later. The only writer of InboundMail.
 
 receiving ─► keep     durable before the answer; the server that brings it is not kept waiting
+mailboxes ─► keep     before the place of reading moves on
           ─► arrived  somebody should look
 take      ─► handled  what it was, and what was wrong with it
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,6 +21,7 @@ from providers.accounts.models import InboundMail
 KEPT = timedelta(days=14)
 # More of one is never read.
 MOST_STORED = 8 << 20
+MOST_SHOWN = 20_000
 # A mail that could not be handled so often is kept with its trouble, and looked at no more.
 ATTEMPTS = 3
 
@@ -26,17 +29,28 @@ ATTEMPTS = 3
 arrived = Signal()
 
 
-def keep(sender: str, recipients: Sequence[str], raw: bytes) -> bool:
-    """Store a mail, at most MOST_STORED bytes of it, once; return whether it is new. Returns when it is on disk."""
+def keep(
+    sender: str,
+    recipients: Sequence[str],
+    raw: bytes,
+    *,
+    size: int | None = None,
+    received_at: datetime | None = None,
+) -> bool:
+    """Store a mail, at most MOST_STORED bytes of it, once; return whether it is new. Returns when it is on disk.
+
+    `size` is how many bytes the mail has if these are not all of it, `received_at` when it came if that is not now.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for part in (sender.encode(), *sorted(one.encode("utf-8", "replace") for one in recipients), raw):
+    for part in (sender.encode("utf-8", "replace"), *sorted(one.encode("utf-8", "replace") for one in recipients), raw):
         digest.update(len(part).to_bytes(8, "big") + part)
-    row: tuple[UUID, str, list[str], bytes, int] = (
+    row: tuple[UUID, str, list[str], bytes, int, datetime | None] = (
         UUID(bytes=digest.digest()),
         _clean(sender),
         [_clean(one) for one in recipients],
         raw[:MOST_STORED],
-        len(raw),
+        len(raw) if size is None else size,
+        received_at,
     )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_STORE, row)
@@ -59,9 +73,19 @@ def take(limit: int, *, after: int = 0) -> list[InboundMail]:
     return list(InboundMail.objects.filter(handled_at=None, pk__gt=after).order_by("pk")[:limit])
 
 
-def handled(mail: InboundMail, *, kind: str, trouble: str = "", now: datetime) -> None:
-    """It needs no more looking at."""
-    InboundMail.objects.filter(pk=mail.pk).update(handled_at=now, kind=kind, trouble=trouble[:300])
+def handled(
+    mail: InboundMail,
+    *,
+    kind: str,
+    trouble: str = "",
+    about: tuple[int, UUID] | None = None,
+    now: datetime,
+) -> None:
+    """It needs no more looking at. `about` is the agency and the key of the mail that it is about."""
+    agency_id, message = about or (None, None)
+    InboundMail.objects.filter(pk=mail.pk).update(
+        handled_at=now, kind=kind, trouble=trouble[:300], agency=agency_id, message=message
+    )
 
 
 def failed(mail: InboundMail, trouble: str, *, now: datetime) -> None:
@@ -95,6 +119,12 @@ def raw(digest: UUID) -> bytes | None:
     return bytes(body) or None if body is not None else None
 
 
+def headers(mail: InboundMail) -> str:
+    """What stands above the mail's text, as much of it as a page can show."""
+    shown = bytes(mail.body)[:MOST_SHOWN]
+    return re.split(rb"\r?\n\r?\n", shown, maxsplit=1)[0].replace(b"\0", b"").decode("utf-8", "replace")
+
+
 def prune(*, now: datetime) -> int:
     """Forget mails that were handled and are old; return how many."""
     return InboundMail.objects.filter(received_at__lt=now - KEPT, handled_at__isnull=False).delete()[0]
@@ -105,7 +135,8 @@ def _clean(address: str) -> str:
 
 
 _STORE = """
-INSERT INTO accounts_inboundmail (digest, sender, recipients, body, size) VALUES (%s, %s, %s, %s, %s)
+INSERT INTO accounts_inboundmail (digest, sender, recipients, body, size, received_at)
+VALUES (%s, %s, %s, %s, %s, COALESCE(%s, now()))
 ON CONFLICT DO NOTHING RETURNING id
 """
 _FORGET = """

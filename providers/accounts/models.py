@@ -4,7 +4,7 @@ from decimal import Decimal
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, validate_email
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, validate_email
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Lower, Now
@@ -49,6 +49,10 @@ _OF_ACCOUNT = MinValueValidator(1, _("Write 1 or more; to stop the account, take
 _OF_SHARE = MinValueValidator(
     1, _("Write 1 or more, or nothing for the account's own; to stop the agency here, delete the allotment instead.")
 )
+
+
+_ONE_WORD = RegexValidator(r"\A[^\s/@]+\Z", _("Write a host name such as imap.example.com."))
+_PRINTED = RegexValidator(r"\A[^\x00-\x1f\x7f]+\Z", _("Leave out what cannot be printed, such as line ends."))
 
 
 # Providers whose terms let through only mail that its recipient has asked for, but for transactional mail.
@@ -326,7 +330,8 @@ class InboundMail(models.Model):
     """A mail that came back to us: a bounce, a complaint, a reply. Written by `inbox` alone, kept for two weeks.
 
     `body` is as much of it as is ever read, `size` its whole length in bytes. `digest` is of envelope and mail, so that
-    it is stored once. `kind` is what it was found to be.
+    it is stored once. `kind` is what it was found to be, `message` the key of the mail that it is about and `agency`
+    whose that is.
     """
 
     digest = models.UUIDField(unique=True)
@@ -337,6 +342,10 @@ class InboundMail(models.Model):
     received_at = models.DateTimeField(_("received"), db_default=Now())
     handled_at = models.DateTimeField(_("handled"), null=True)
     kind = models.CharField(_("kind"), max_length=12, blank=True, db_default="")
+    agency = models.ForeignKey(
+        Agency, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, verbose_name=_("agency")
+    )
+    message = models.UUIDField(_("about the mail"), null=True)
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     trouble = models.CharField(_("trouble"), max_length=300, blank=True, db_default="")
 
@@ -350,6 +359,52 @@ class InboundMail(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sender} {self.received_at}"
+
+
+class Mailbox(models.Model):
+    """A mailbox for mail that comes back, read by IMAP. What was read is written by `mailboxes` alone.
+
+    `last_uid` is the last mail that was read of those that `uid_validity` numbers (RFC 3501), in the place that
+    `cursor_of` names; `stored` counts new mails, `skipped` those that the server did not give. It could not be read
+    since `failing_since`.
+    """
+
+    class Security(models.TextChoices):
+        TLS = "tls", "TLS"
+        STARTTLS = "starttls", "STARTTLS"
+        NONE = "none", _("None: within this machine only")
+
+    name = models.SlugField(_("name"), max_length=40, unique=True)
+    host = models.CharField(_("server"), max_length=253, validators=[_ONE_WORD])
+    port = models.PositiveIntegerField(
+        _("port"), default=993, validators=[MinValueValidator(1), MaxValueValidator(65535)]
+    )
+    security = models.CharField(_("security"), max_length=8, choices=Security.choices, default=Security.TLS)
+    username = models.CharField(_("user name"), max_length=320, validators=[_PRINTED])
+    secret = SecretsField(_("password"))
+    folder = models.CharField(_("folder"), max_length=255, default="INBOX", validators=[_PRINTED])
+    enabled = models.BooleanField(_("in use"), default=True)
+    cursor_of = models.CharField(max_length=900, blank=True, default="", editable=False)
+    uid_validity = models.BigIntegerField(null=True, editable=False)
+    last_uid = models.BigIntegerField(default=0, editable=False)
+    stored = models.PositiveBigIntegerField(_("mails stored"), default=0, editable=False)
+    skipped = models.PositiveBigIntegerField(_("mails not given by the server"), default=0, editable=False)
+    read_at = models.DateTimeField(_("last read"), null=True, editable=False)
+    failing_since = models.DateTimeField(_("cannot be read since"), null=True, editable=False)
+    trouble = models.CharField(_("last trouble"), max_length=300, blank=True, default="", editable=False)
+
+    class Meta:
+        verbose_name = _("mailbox")
+        verbose_name_plural = _("mailboxes")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def place(self) -> str:
+        """What the numbers of mails belong to."""
+        return f"{self.username}@{self.host}/{self.folder}"
 
 
 class WebhookDay(models.Model):

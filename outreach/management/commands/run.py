@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from outreach import checks
 from outreach.cluster import Machine
+from providers.accounts import mailboxes
 from tenants import provisioning
 
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda signum, _frame: ended.append(signum))
         port = None if options["no_web"] else options["port"]
-        inbound = port is not None and bool(settings.INBOUND_DOMAINS)
+        inbound = port is not None and (bool(settings.INBOUND_DOMAINS) or mailboxes.any_in_use())
         machine = Machine(port, options["clusters"], options["workers"], options["bind"], self._say, inbound=inbound)
         with machine:
             if port is not None:

@@ -7,13 +7,19 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from providers.accounts import mailboxes
+from providers.accounts.polling import Watch
 from providers.accounts.receiving import Receiver, serve
+from tenants.clock import database_now
 
 
 class Command(BaseCommand):
-    """Take mail that comes back, until SIGTERM or Ctrl-C. With --json-ready one JSON line says where, once it does."""
+    """Take mail that comes back, by SMTP and out of mailboxes, until SIGTERM or Ctrl-C.
 
-    help = "Run the mail server for bounces, complaints and replies; workers handle what it stores."
+    With --json-ready one JSON line says where it listens, once it does.
+    """
+
+    help = "Run the mail server for bounces, complaints and replies, and read mailboxes; workers handle what it stores."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=settings.INBOUND_HOST)
@@ -22,8 +28,11 @@ class Command(BaseCommand):
         parser.add_argument("--json-ready", action="store_true")
 
     def handle(self, **options: Any) -> None:
-        if not settings.INBOUND_DOMAINS:
-            raise CommandError("INBOUND_DOMAINS is empty: name the domains of your bounce and reply addresses in .env.")
+        if not settings.INBOUND_DOMAINS and not mailboxes.any_in_use():
+            raise CommandError(
+                "INBOUND_DOMAINS is empty, and no mailbox is in use: name the domains of your bounce and reply "
+                "addresses in .env, or add a mailbox on the operator's site."
+            )
         if not 0 <= options["port"] < 1 << 16:
             raise CommandError("--port is a number from 0 to 65535.")
         try:
@@ -35,6 +44,18 @@ class Command(BaseCommand):
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        watch = Watch(database_now)
+        watch.start()
+        try:
+            if settings.INBOUND_DOMAINS:
+                await self._receive(options, ended)
+            else:
+                self._say("Reading mailboxes.", {}, options)
+                await ended.wait()
+        finally:
+            watch.stop()
+
+    async def _receive(self, options: dict[str, Any], ended: asyncio.Event) -> None:
         receiver = Receiver(settings.INBOUND_DOMAINS, one_recipient=options["lmtp"])
         server = await serve(
             receiver,
@@ -45,9 +66,11 @@ class Command(BaseCommand):
             lmtp=options["lmtp"],
         )
         host, port = server.sockets[0].getsockname()[:2]
-        ready = json.dumps({"host": host, "port": port}) if options["json_ready"] else f"Taking mail on {host}:{port}."
-        self.stdout.write(ready)
-        self.stdout.flush()
+        self._say(f"Taking mail on {host}:{port}.", {"host": host, "port": port}, options)
         async with server:
             await ended.wait()
         receiver.close()
+
+    def _say(self, text: str, ready: dict[str, Any], options: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(ready) if options["json_ready"] else text)
+        self.stdout.flush()
