@@ -43,7 +43,7 @@ from providers.accounts.errors import (
 )
 from providers.accounts.models import Account
 from providers.accounts.routing import Route
-from providers.senders import routes
+from providers.senders import dkim, routes
 from tenants.models import Agency
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ class Lines:
         # More than one: these go in one request, and one request at a time.
         self.together = adapters.KINDS[account.kind].together
         self._pace: float | None = None
+        self._signs = account.kind == "smtp"
+        self._sign: adapters.Sign | None = None
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=account.name)
 
     def __enter__(self) -> Self:
@@ -131,6 +133,9 @@ class Lines:
         The result has an answer for each mail that was tried. It is shorter than the handful when the account itself
         refused or became slow, for then the rest was not tried.
         """
+        if self._signs:
+            # Here, because the lines' threads ask the database nothing.
+            self._sign, self._signs = dkim.signer(), False
         if key is not None:
             return self._pool.submit(self._send_together, envelopes, key)
         return self._pool.submit(self._send, envelopes)
@@ -174,7 +179,7 @@ class Lines:
         wire: adapters.Wire | None = getattr(self._local, "wire", None)
         if wire is None:
             options = {**self._timeouts, **self._account.options}
-            wire = adapters.open(self._account.kind, self._account.credentials, options)
+            wire = adapters.open(self._account.kind, self._account.credentials, options, sign=self._sign)
             self._local.wire = wire
             self._wires.append(wire)
         return wire

@@ -7,7 +7,10 @@ from campaigns.models import Campaign, Contact, ContactList, Step, Subscription
 from providers.accounts.models import Account, Allotment
 from providers.sandbox import RESEND_KEY, SENDGRID_KEY, SMTP_PASSWORD, SMTP_USERNAME
 from providers.sandbox.service import Sandbox
+from providers.senders import dkim
+from providers.senders.models import SenderDomain
 from providers.senders.pool import add_senders
+from providers.senders.published import Key
 from tenants import context
 from tenants.models import Agency
 
@@ -72,6 +75,14 @@ def allot(
                 per_day=per_day,
                 per_hour=per_hour,
             )
+
+
+def signing() -> dict[str, bytes]:
+    """Give every domain of the agency entered now a DKIM key that signs; the records to publish, by name."""
+    keys = [dkim.make(domain, now=NOON) for domain in SenderDomain.objects.all()]
+    for key in keys:
+        dkim.switch(key.domain, key.selector, now=NOON)
+    return {f"{key.selector}._domainkey.{key.domain}.": Key(key.selector, key.public).value.encode() for key in keys}
 
 
 def contact_list(name: str, count: int, *, domain: str = "people.example", basis: str = "consent") -> ContactList:

@@ -24,7 +24,7 @@ from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.TXT import TXT
 
 from providers.accounts.models import Kind
-from providers.senders import published
+from providers.senders import dkim, published
 from providers.senders.models import DnsCheck, Home, SenderDomain
 from providers.senders.published import Answer, Finding, Key, Level, Relay, Wanted, Zone
 
@@ -44,8 +44,14 @@ def sound(domain: SenderDomain, *, now: datetime, within: timedelta = FRESH) -> 
 
 
 def check(domain: SenderDomain, *, now: datetime, resolver: dns.asyncresolver.Resolver | None = None) -> DnsCheck:
-    """Ask the DNS about one domain and keep what was found. Never raises for what the DNS says or does not say."""
-    return _keep(domain, asyncio.run(_findings([_wanted(domain)], resolver))[0], now)
+    """Ask the DNS about one domain and keep what was found. Never raises for what the DNS says or does not say.
+
+    A DKIM key whose record is seen for the first time signs from now on.
+    """
+    findings = asyncio.run(_findings([_wanted(domain)], resolver))[0]
+    if _switched(domain, findings, now):
+        findings = asyncio.run(_findings([_wanted(domain)], resolver))[0]
+    return _keep(domain, findings, now)
 
 
 def check_all(*, now: datetime, resolver: dns.asyncresolver.Resolver | None = None) -> list[DnsCheck]:
@@ -53,7 +59,15 @@ def check_all(*, now: datetime, resolver: dns.asyncresolver.Resolver | None = No
     homes = Prefetch("homes", Home.objects.select_related("account"))
     domains = list(SenderDomain.objects.prefetch_related(homes).order_by("name"))
     found = asyncio.run(_findings([_wanted(domain) for domain in domains], resolver))
-    return [_keep(domain, findings, now) for domain, findings in zip(domains, found, strict=True)]
+    return [
+        check(domain, now=now, resolver=resolver) if _switched(domain, findings, now) else _keep(domain, findings, now)
+        for domain, findings in zip(domains, found, strict=True)
+    ]
+
+
+def _switched(domain: SenderDomain, findings: Iterable[Finding], now: datetime) -> bool:
+    seen = (str(one.about["name"]).partition("._domainkey.")[0] for one in findings if one.code == "dkim_next_good")
+    return any(dkim.switch(domain, selector, now=now) for selector in seen)
 
 
 def _keep(domain: SenderDomain, findings: list[Finding], now: datetime) -> DnsCheck:
@@ -95,7 +109,10 @@ def _wanted(domain: SenderDomain) -> Wanted:
                 key=lambda relay: relay.host,
             )
         ),
-        keys=tuple(Key(key.selector, key.public, key.current) for key in domain.dkim_keys.filter(retired_at=None)),
+        keys=tuple(
+            Key(key.selector, key.public, key.current)
+            for key in domain.dkim_keys.filter(retired_at=None).defer("private")
+        ),
     )
 
 

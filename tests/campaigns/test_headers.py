@@ -8,6 +8,7 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import parseaddr
 
+import dkim as dkimpy
 import pytest
 from django.conf import settings as configured
 
@@ -93,3 +94,18 @@ def test_an_emoji_a_quote_or_a_comma_in_a_name_makes_no_second_recipient(
         assert len(read["To"].addresses) == 1
         assert read["Cc"] is None
         assert read["Bcc"] is None
+
+
+def test_a_signature_covers_the_way_out(alpha: Agency, smtp: Account, sandbox: Sandbox) -> None:
+    with context.entered(alpha):
+        records = stage.signing()
+    for raw, read, _row in sent(alpha, smtp, sandbox):
+        assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        named = "".join(read["DKIM-Signature"].partition("h=")[2].partition(";")[0].split()).split(":")
+        assert {"list-unsubscribe", "list-unsubscribe-post", "from", "to", "subject", "date"} <= set(named)
+        assert named.count("from") == 2
+        assert dkimpy.verify(raw.encode(), dnsfunc=lambda name, timeout=5: records[name.decode()])
+
+
+def test_without_a_key_mails_leave_unsigned(alpha: Agency, smtp: Account, sandbox: Sandbox) -> None:
+    assert not any("DKIM-Signature" in read for _raw, read, _row in sent(alpha, smtp, sandbox))

@@ -15,6 +15,7 @@ from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
+import dkim as dkimpy
 import pytest
 
 from campaigns import dispatch, launch
@@ -30,8 +31,8 @@ from tests.stage import NOON
 
 POSTFIX = shutil.which("postfix") or "/usr/sbin/postfix"
 NAMES = ['Ann "the" O\'Brien, Dr.', "Жанна Дарк", "👩‍👩‍👧 Ünï"]
-# What it writes above a mail that it delivers.
-ITS_OWN = {"Return-Path", "X-Original-To", "Delivered-To", "Received"}
+# What it writes above a mail that it delivers, and what our signature is.
+ABOVE = {"DKIM-Signature", "Return-Path", "X-Original-To", "Delivered-To", "Received"}
 MAIN = """
 compatibility_level = 3.6
 queue_directory = {place}/queue
@@ -149,6 +150,7 @@ def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkey
     )
     stage.allot(alpha, account)
     with context.entered(alpha):
+        records = stage.signing()
         people = stage.contact_list("p", len(NAMES))
         for person, name in zip(Contact.objects.order_by("pk"), NAMES, strict=True):
             Contact.objects.filter(pk=person.pk).update(first_name=name)
@@ -172,7 +174,9 @@ def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkey
         # Byte for byte, below what it has written above.
         assert raw.rstrip(b"\n").endswith(ours)
         above = email.message_from_bytes(raw[: raw.index(ours)])
-        assert set(above.keys()) <= ITS_OWN
+        assert set(above.keys()) <= ABOVE
+        crlf = raw.replace(b"\n", b"\r\n")
+        assert dkimpy.verify(crlf, dnsfunc=lambda name, timeout=5: records[name.decode()])
         assert above["Return-Path"] == f"<{row.sender.address}>"
         assert above["Delivered-To"] == row.contact.email
         assert read["To"].addresses[0].addr_spec == row.contact.email

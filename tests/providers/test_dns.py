@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.accounts.models import Account, Kind
+from providers.senders import dkim, published
 from providers.senders import dns as checks
-from providers.senders import published
 from providers.senders.models import DnsCheck, Home, SenderDomain
 from providers.senders.published import Answer, Key, Level, Relay, Wanted, Zone
 from tenants import context
@@ -270,6 +270,31 @@ def test_each_agencys_domains_are_asked_about_and_kept(
     with context.entered(beta):
         assert checks.check_all(now=NOW, resolver=resolver) == []
         assert not DnsCheck.objects.exists()
+
+
+def test_a_key_signs_once_its_record_is_seen(
+    alpha: Any, resolver: dns.asyncresolver.Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with context.entered(alpha):
+        domain = SenderDomain.objects.create(name="mail.example")
+        key = dkim.make(domain, now=NOW)
+        shown = published.Key(key.selector, key.public)
+        name = f"{key.selector}._domainkey.mail.example"
+        records = {("mail.example", "MX"): MX("mx.mail.example")}
+        monkeypatch.setattr(Published, "records", records)
+
+        found = checks.check(domain, now=NOW, resolver=resolver)
+        (told,) = [one for one in found.findings if one["part"] == "dkim"]
+        assert told["record"] == {"name": name, "type": "TXT", "value": shown.value}
+        assert told["level"] == Level.ADVICE
+        key.refresh_from_db()
+        assert not key.current
+
+        records[name, "TXT"] = TXT([shown.value[:200], shown.value[200:]])
+        found = checks.check_all(now=NOW, resolver=resolver)[0]
+        key.refresh_from_db()
+        assert (key.current, key.signs_since) == (True, NOW)
+        assert "dkim_good" in {one["code"] for one in found.findings}
 
 
 def test_a_dns_that_never_answers_is_waited_for_no_longer_than_told(

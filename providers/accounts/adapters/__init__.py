@@ -18,12 +18,12 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import anymail, smtp
-from providers.accounts.adapters.wire import Wire
+from providers.accounts.adapters.wire import Sign, Wire
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import AccountMisconfigured
 from providers.accounts.models import Account
 
-__all__ = ["KINDS", "KindOfAccount", "Wire", "check", "fingerprint", "open"]
+__all__ = ["KINDS", "KindOfAccount", "Sign", "Wire", "check", "fingerprint", "open"]
 
 # Settings of an account that are not for its wire: how many lines a worker may hold open to it, and what the SPF of
 # its senders has to name.
@@ -63,15 +63,17 @@ KINDS: Mapping[str, KindOfAccount] = {
 }
 
 
-def open(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> Wire:
+def open(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any], *, sign: Sign | None = None) -> Wire:
     """The wire of an account, a context manager. Nothing is connected before the first mail.
+
+    `sign` is for a mail server: providers with an HTTP interface sign themselves.
 
     Raises AccountMisconfigured that names the setting which is missing, unknown or unusable.
     """
     check(kind, credentials, options)
     ours = {name: value for name, value in options.items() if name not in _NOT_OURS}
     if kind == "smtp":
-        return smtp.SmtpWire(credentials, ours)
+        return smtp.SmtpWire(credentials, ours, sign)
     try:
         return anymail.AnymailWire(anymail.HTTP_KINDS[kind], credentials, ours)
     except AnymailConfigurationError as error:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from providers.accounts.adapters import mime
 from providers.accounts.adapters.classification import classify
-from providers.accounts.adapters.wire import Wire
+from providers.accounts.adapters.wire import Sign, Wire
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import AccountMisconfigured, DeliveryError, MessageRefused, Unsure
 
@@ -262,7 +262,8 @@ class EmailBackend(smtp.EmailBackend):
 class SmtpWire(Wire):
     """An account that is a mail server."""
 
-    def __init__(self, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    def __init__(self, credentials: Mapping[str, str], options: Mapping[str, Any], sign: Sign | None = None) -> None:
+        self._sign = sign
         self._secrets = tuple(value for name, value in credentials.items() if name == "password")
         self._backend = EmailBackend(**_backend_arguments(credentials, options))
 
@@ -271,7 +272,7 @@ class SmtpWire(Wire):
             answer = self._backend.transmit(
                 mime.wire_address(envelope.return_path) if envelope.return_path else "",
                 mime.wire_address(envelope.recipient),
-                mime.as_bytes(envelope),
+                self._content(envelope),
             )
         except Exception as exc:
             error = self._told(exc)
@@ -280,6 +281,13 @@ class SmtpWire(Wire):
             return queued[1] if queued else None
         # Outside the handlers: the chain of causes may hold the password.
         raise error
+
+    def _content(self, envelope: Envelope) -> bytes:
+        """The mail as it goes over the wire: nothing may change it once it is signed."""
+        content = mime.as_bytes(envelope)
+        if self._sign is None:
+            return content
+        return self._sign(mime.wire_address(envelope.sender).rpartition("@")[2].lower(), content)
 
     def verify(self) -> None:
         try:

@@ -1,10 +1,13 @@
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError
+
+# Signs a whole mail, given the sender's domain in ASCII and small letters; callable in any thread.
+Sign = Callable[[str, bytes], bytes]
 
 
 class Wire(ABC):
