@@ -163,10 +163,16 @@ _LEAST, _JITTER = (
     for part, column in enumerate(("gap_seconds", "gap_jitter_seconds"))
 )
 _GAPS_KEPT = f"""
-SELECT h.domain_id, {_LEAST}, {_JITTER}
-FROM campaigns_campaign c JOIN senders_home h ON h.account_id = ANY(c.accounts)
-WHERE c.status = 'running' AND (%(domains)s::bigint[] IS NULL OR h.domain_id = ANY(%(domains)s::bigint[]))
-GROUP BY 1 HAVING {_LEAST} + {_JITTER} > 0
+WITH kept AS (
+    SELECT account_id, {_LEAST} AS least, {_JITTER} AS jitter
+    FROM campaigns_campaign c CROSS JOIN LATERAL unnest(c.accounts) AS account_id
+    WHERE c.status = 'running'
+    GROUP BY account_id HAVING {_LEAST} + {_JITTER} > 0
+)
+SELECT h.domain_id, max(kept.least), max(kept.jitter)
+FROM kept JOIN senders_home h USING (account_id)
+WHERE %(domains)s::bigint[] IS NULL OR h.domain_id = ANY(%(domains)s::bigint[])
+GROUP BY 1
 """  # noqa: S608 - of constants
 _ZONES = """
 SELECT DISTINCT COALESCE(p.attributes->>'timezone', '')
