@@ -12,6 +12,7 @@ from django.db.models import Model, QuerySet
 
 from campaigns.models import (
     Campaign,
+    ConsentEntry,
     Contact,
     ContactList,
     Erasure,
@@ -36,12 +37,17 @@ def campaigns_for(user: Visitor) -> QuerySet[Campaign]:
 
 def messages_for(user: Visitor) -> QuerySet[Message]:
     """The mails that this user may see, with what is told of them."""
-    return _seen_by(user, Message.objects.select_related("campaign", "contact", "account", "sender"))
+    return _seen_by(user, Message.objects.select_related("campaign", "step", "contact", "account", "sender"))
 
 
 def lists_for(user: Visitor) -> QuerySet[ContactList]:
     """The lists that this user may import into and write to."""
     return _seen_by(user, ContactList.objects.all())
+
+
+def may_change_lists(user: Visitor) -> bool:
+    """Whether this user may say whether a list's sign-ups are confirmed by mail."""
+    return isinstance(user, User) and user.has_perm("campaigns.change_contactlist")
 
 
 def contacts_of(user: Visitor, campaign: Campaign) -> QuerySet[Contact]:
@@ -52,6 +58,11 @@ def contacts_of(user: Visitor, campaign: Campaign) -> QuerySet[Contact]:
 def everybody_for(user: Visitor) -> QuerySet[Contact]:
     """The contacts that this user may see and change."""
     return _seen_by(user, Contact.objects.filter(erased_at=None))
+
+
+def evidence_for(user: Visitor, contact: Contact) -> QuerySet[ConsentEntry]:
+    """The evidence of the contact's basis that this user may see, the latest first."""
+    return _seen_by(user, ConsentEntry.objects.filter(contact=contact).select_related("list", "intake"))
 
 
 def erasures_for(user: Visitor) -> QuerySet[Erasure]:

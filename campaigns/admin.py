@@ -28,6 +28,7 @@ from campaigns import access, actions, consent, erasure, feasibility, inspection
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import (
+    Basis,
     Campaign,
     Contact,
     ContactList,
@@ -64,12 +65,42 @@ class ReadOnly(ModelAdmin):  # type: ignore[misc]
     has_delete_permission = has_change_permission
 
 
+class ContactAdminForm(ModelForm):  # type: ignore[type-arg]
+    """A contact, and where they gave consent if that is said now."""
+
+    consent_source = CharField(
+        label=gettext_lazy("where they gave consent"),
+        max_length=300,
+        required=False,
+        help_text=gettext_lazy("Kept as evidence beside your name and the time. A consent needs it."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        given = "basis" in self.changed_data and found.get("basis") == Basis.CONSENT
+        if given and not found.get("consent_source", "").strip():
+            self.add_error("consent_source", _("Say where they gave consent: without evidence it is none."))
+        return found
+
+
 class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     """People who may be written to. They come in by imports; their address stays what it was."""
 
+    form = ContactAdminForm
     list_display = ("email", "first_name", "last_name", "company", "basis", "created_at")
     search_fields = ("email", "first_name", "last_name", "company")
-    fields = ("email", "first_name", "last_name", "company", "attributes", "basis", "evidence", "created_at")
+    fields = (
+        "email",
+        "first_name",
+        "last_name",
+        "company",
+        "attributes",
+        "basis",
+        "consent_source",
+        "evidence",
+        "created_at",
+    )
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 6})}}
     readonly_fields = ("email", "evidence", "created_at")
     ordering = ("-pk",)
@@ -81,8 +112,10 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             if "basis" in form.changed_data:
-                told = consent.Evidence(consent.Source.PERSON, now, by=request.user.get_username())
-                consent.record([obj.pk], obj.basis, told, now=now)
+                where, by = form.cleaned_data["consent_source"], request.user.get_username()
+                consent.enter(
+                    obj, obj.basis, consent.Evidence(consent.Source.PERSON, now, detail=where, by=by), now=now
+                )
         actions.release(obj, now=now)
 
     @admin.display(description=gettext_lazy("evidence of consent"), empty_value="—")
@@ -123,9 +156,9 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
 class ListAdmin(ModelAdmin):  # type: ignore[misc]
     """Groups of contacts. They are kept: campaigns and imports name them."""
 
-    list_display = ("name", "contacts", "created_at")
+    list_display = ("name", "contacts", "sign_up_open", "double_opt_in", "created_at")
     search_fields = ("name",)
-    fields = ("name", "double_opt_in")
+    fields = ("name", "sign_up_open", "double_opt_in")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ContactList]:
         found: QuerySet[ContactList] = super().get_queryset(request)

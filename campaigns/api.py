@@ -19,6 +19,7 @@ from campaigns import (
     answers,
     changes,
     choices,
+    consent,
     conversations,
     erasure,
     feed,
@@ -27,12 +28,26 @@ from campaigns import (
     inspection,
     pace,
     results,
+    signups,
 )
 from campaigns.explain import explain
-from campaigns.models import Campaign, Erasure, FeedEntry, Message, Metric, ReplyLabel, TrialMail
+from campaigns.models import (
+    Basis,
+    Campaign,
+    ConsentEntry,
+    ContactList,
+    Erasure,
+    FeedEntry,
+    Message,
+    Metric,
+    ReplyLabel,
+    Subscription,
+    TrialMail,
+)
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
+from tenants import context
 from tenants.users.models import User
 
 
@@ -268,6 +283,8 @@ class MessageSerializer(serializers.Serializer[Any]):
     key = serializers.UUIDField()
     campaign = serializers.CharField(help_text="Name of its campaign.")
     to = serializers.CharField(help_text="The contact's address.")
+    step = serializers.IntegerField(help_text="Place of its step; null of one that was taken out.")
+    variant = serializers.CharField(help_text="Letter of its text, A being the step's own; empty: it had but one.")
     status = serializers.ChoiceField(choices=Message.Status.choices)
     code = serializers.CharField(help_text="Why it has not gone, for programs; empty once it is sent.")
     label = serializers.CharField(help_text="The same in words.")  # type: ignore[assignment]
@@ -431,6 +448,95 @@ class MissingSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField(help_text="Mails.")
 
 
+class ListSerializer(serializers.ModelSerializer[ContactList]):
+    """A list and how one signs up for it. What a change does not name stays."""
+
+    # Not by their default: what a change leaves out is no value.
+    double_opt_in = serializers.BooleanField(
+        required=False,
+        help_text="Whether each sign-up is confirmed by mail. Written with the permission to change lists.",
+    )
+    sign_up_open = serializers.BooleanField(
+        required=False, help_text="Whether it takes sign-ups; a closed page answers 410, mails before can be confirmed."
+    )
+    sign_up_url = serializers.SerializerMethodField(help_text="Its public page; forms post there.")
+
+    class Meta:
+        model = ContactList
+        fields = ("id", "name", "double_opt_in", "sign_up_open", "sign_up_url", "created_at")
+        read_only_fields = ("name",)
+
+    def get_sign_up_url(self, into: ContactList) -> str:
+        return signups.url_of(into, self.context["own"])
+
+
+class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+    """A contact's membership of a list."""
+
+    list = serializers.IntegerField(source="list_id", help_text="Id of the list.")
+    name = serializers.CharField(source="list.name", help_text="Name of the list.")
+
+    class Meta:
+        model = Subscription
+        fields = ("list", "name", "active", "basis", "created_at")
+        extra_kwargs = {
+            "active": {"help_text": "false: no campaign takes the contact from this list."},
+            "basis": {"help_text": "Why that list's mails may be sent to them; empty: as the contact's own."},
+        }
+
+
+class EvidenceSerializer(serializers.ModelSerializer[ConsentEntry]):
+    """Evidence: a contact's basis changed. It is never changed, and deleted by the erasure of the person alone."""
+
+    list = serializers.IntegerField(source="list_id", help_text="Id of the list; null is all mails.")
+    where = serializers.CharField(source="detail", help_text="Where they gave it.")
+    text = serializers.SerializerMethodField(help_text="What they were shown.")
+
+    class Meta:
+        model = ConsentEntry
+        fields = (
+            "list",
+            "basis",
+            "source",
+            "at",
+            "recorded_at",
+            "email",
+            "where",
+            "text",
+            "remote_ip",
+            "user_agent",
+            "by",
+        )
+        extra_kwargs = {
+            "basis": {"help_text": "Empty: none known, or of a sign-up, not confirmed yet."},
+            "source": {"help_text": "import, person, api, sign_up, confirmation or opt_out."},
+            "at": {"help_text": "When it was given or taken back."},
+            "by": {"help_text": "Who recorded it; empty for the contact themselves."},
+        }
+
+    def get_text(self, entry: ConsentEntry) -> str:
+        return entry.text or (entry.intake.consent_text if entry.intake else "")
+
+
+class BasisSerializer(serializers.Serializer[Any]):
+    """On what grounds a contact is written to, with its evidence."""
+
+    basis = serializers.ChoiceField(choices=Basis.choices, allow_blank=True, help_text="Empty: none known.")
+    list = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=2**63 - 1, help_text="Id; null or left out: all mails."
+    )
+    at = serializers.DateTimeField(required=False, help_text="When it was given; left out: now.")
+    where = serializers.CharField(max_length=300, default="", allow_blank=True, help_text="Where they gave it.")
+    text = serializers.CharField(
+        max_length=10_000,
+        default="",
+        allow_blank=True,
+        help_text="What they were shown. A consent needs it or `where`.",
+    )
+    remote_ip = serializers.IPAddressField(default=None, allow_null=True, help_text="From which address they gave it.")
+    user_agent = serializers.CharField(max_length=300, default="", allow_blank=True)
+
+
 class ContactSerializer(serializers.Serializer[Any]):
     """A contact. What a change does not name stays; so do attributes that it does not name."""
 
@@ -440,6 +546,11 @@ class ContactSerializer(serializers.Serializer[Any]):
     last_name = serializers.CharField(required=False, allow_blank=True)
     company = serializers.CharField(required=False, allow_blank=True)
     attributes = serializers.DictField(child=serializers.CharField(allow_blank=True), required=False)
+    basis = serializers.CharField(
+        read_only=True,
+        help_text="Its lawful basis as a whole: written by …/consent/, with evidence. Empty: none known.",
+    )
+    subscriptions = SubscriptionSerializer(many=True, read_only=True)
     created_at = serializers.DateTimeField(read_only=True)
 
 
@@ -595,7 +706,7 @@ class ContactViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         """All contacts, the newest first, or with `?email=` the one of this address."""
         pages = Pages()
-        found = access.everybody_for(request.user).order_by("-pk")
+        found = access.everybody_for(request.user).prefetch_related("subscriptions__list").order_by("-pk")
         if address := request.query_params.get("email"):
             found = found.filter(email__iexact=address)
         shown = pages.paginate_queryset(found, request, view=self)
@@ -604,6 +715,39 @@ class ContactViewSet(ViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One contact."""
         return Response(ContactSerializer(get_object_or_404(access.everybody_for(request.user), pk=pk)).data)
+
+    @action(detail=True, methods=["get", "post"])
+    def consent(self, request: Request, pk: str) -> Response:
+        """Its basis, and the latest 200 pieces of evidence. A POST sets a basis, with its evidence.
+
+        409 with the reason where it is refused. It goes around no opt-out: who has left is not mailed before they have
+        come back by themselves.
+        """
+        contact = get_object_or_404(access.everybody_for(request.user), pk=pk)
+        if request.method == "POST":
+            given = BasisSerializer(data=request.data)
+            given.is_valid(raise_exception=True)
+            said, now = given.validated_data, timezone.now()
+            into = get_object_or_404(access.lists_for(request.user), pk=said["list"]) if said.get("list") else None
+            evidence = consent.Evidence(
+                consent.Source.API,
+                said.get("at", now),
+                text=said["text"],
+                detail=said["where"],
+                remote_ip=said["remote_ip"],
+                user_agent=said["user_agent"],
+                by=request.user.get_username(),
+            )
+            try:
+                consent.enter(contact, said["basis"], evidence, now=now, into=into)
+            except consent.ConsentRefusedError as refused:
+                raise Conflict(str(refused)) from None
+            contact.refresh_from_db()
+        told = access.evidence_for(request.user, contact)[:200]
+        return Response(
+            {**ContactSerializer(contact).data, "evidence": EvidenceSerializer(told, many=True).data},
+            status=201 if request.method == "POST" else 200,
+        )
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Write some of its fields; mails that were held for want of them are tried again."""
@@ -616,6 +760,37 @@ class ContactViewSet(ViewSet):
         except actions.ActionRefusedError as refused:
             raise serializers.ValidationError(str(refused)) from None
         return self.retrieve(request, pk)
+
+
+class ListViewSet(ViewSet):
+    """The lists of the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """All lists, by name."""
+        pages = Pages()
+        found = pages.paginate_queryset(access.lists_for(request.user).order_by("name"), request, view=self)
+        return pages.get_paginated_response(ListSerializer(found, many=True, context=_own()).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One list."""
+        found = get_object_or_404(access.lists_for(request.user), pk=pk)
+        return Response(ListSerializer(found, context=_own()).data)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Open or close it to sign-ups, or say whether they are confirmed by mail."""
+        found = get_object_or_404(access.lists_for(request.user), pk=pk)
+        given = ListSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        if "double_opt_in" in given.validated_data and not access.may_change_lists(request.user):
+            raise PermissionDenied
+        signups.change(found, **given.validated_data)
+        return self.retrieve(request, pk)
+
+
+def _own() -> dict[str, str]:
+    return {"own": context.current_agency().addresses()[0]}
 
 
 class MessageViewSet(ViewSet):

@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from campaigns import lifecycle
-from campaigns.models import Basis, ConsentEntry, ContactList
+from campaigns.models import Basis, ConsentEntry, Contact, ContactList, Subscription
 from campaigns.permission import GIVEN
 from tenants import visits
 
@@ -32,6 +34,10 @@ class Evidence:
     remote_ip: str | None = None
     user_agent: str = ""
     by: str = ""
+
+
+class ConsentRefusedError(ValueError):
+    """The contact's basis is as it was; says why."""
 
 
 def record(
@@ -55,6 +61,30 @@ def record(
         count = cursor.rowcount
         follow(ids, now=now)
     return int(count)
+
+
+def enter(
+    contact: Contact, basis: Basis | str, evidence: Evidence, *, now: datetime, into: ContactList | None = None
+) -> None:
+    """Record what a person or a program says of one contact's basis.
+
+    Raises ConsentRefusedError with nothing changed: where a consent has no evidence, is of the future or was withdrawn
+    after it was given, and where the contact is not on the list.
+    """
+    with transaction.atomic():
+        if into and not Subscription.objects.filter(list=into, contact=contact).exists():
+            raise ConsentRefusedError(_("%(email)s is not on that list.") % {"email": contact.email})
+        if evidence.at > now:
+            raise ConsentRefusedError(_("Evidence cannot be of the future."))
+        if basis == Basis.CONSENT:
+            if not (evidence.detail.strip() or evidence.text.strip()):
+                raise ConsentRefusedError(_("Say where they gave consent: without evidence it is none."))
+            # Locked, as an opt-out locks it: none commits between this look and the change.
+            Contact.objects.select_for_update(no_key=True).get(pk=contact.pk)
+            withdrawn = ConsentEntry.objects.filter(contact=contact, basis=Basis.WITHDRAWN, at__gte=evidence.at)
+            if withdrawn.filter(Q(list=None) | Q(list=into)).exists():
+                raise ConsentRefusedError(_("They took their consent back after that: an older one does not return."))
+        record([contact.pk], basis, evidence, now=now, into=into)
 
 
 def asked(contact_id: int, evidence: Evidence, *, now: datetime, into: ContactList) -> None:

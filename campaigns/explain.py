@@ -52,6 +52,8 @@ class Explanation:
     key: str
     campaign: str
     to: str
+    step: int | None
+    variant: str
     status: str
     status_label: str
     code: str
@@ -104,6 +106,8 @@ def explain(message: Message, *, now: datetime) -> Explanation:
         key=str(message.key),
         campaign=campaign.name,
         to=contact.email,
+        step=message.step.position,
+        variant=message.variant,
         status=message.status,
         status_label=str(message.get_status_display()),
         code=str(code),

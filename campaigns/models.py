@@ -132,7 +132,8 @@ class Contact(AgencyRow):
 
 
 class ContactList(AgencyRow):
-    """A group of contacts. With `double_opt_in` whoever signs up for it is asked by mail whether it was they."""
+    """A group of contacts. With `double_opt_in` whoever signs up for it is asked by mail whether it was they; without
+    `sign_up_open` nobody can."""
 
     name = models.CharField(_("name"), max_length=120, unique=True)
     double_opt_in = models.BooleanField(
@@ -140,6 +141,12 @@ class ContactList(AgencyRow):
         default=True,
         db_default=True,
         help_text=_("Whoever signs up gets nothing but one mail with a link until they confirm by it."),
+    )
+    sign_up_open = models.BooleanField(
+        _("sign-up open"),
+        default=True,
+        db_default=True,
+        help_text=_("Whether its public page and forms take new sign-ups. Mails sent before can be confirmed anyway."),
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -194,7 +201,6 @@ class ConsentEntry(AgencyRow):
         API = "api", _("The API")
         SIGN_UP = "sign_up", _("The sign-up form")
         CONFIRMATION = "confirmation", _("The link in the confirmation mail")
-        EXPIRY = "expiry", _("Not confirmed in time")
         OPT_OUT = "opt_out", _("The contact opted out")
 
     contact = models.ForeignKey(

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from campaigns import feedback, jobs, optout, signups
-from campaigns.models import Contact, Message
+from campaigns.models import Contact, ContactList, Message
 from tenants import context
 
 # Days, as the page's buttons post them.
@@ -126,14 +126,16 @@ def _remote_ip(request: HttpRequest) -> str | None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @_private
 def sign_up(request: HttpRequest, token: str) -> HttpResponse:
-    """The public page of a list. `website` is a field that people do not see: whoever fills it in is a program, and
-    told the same as everybody."""
+    """The public page of a list; 410 while it is closed. `website` is a field that people do not see: whoever fills it
+    in is a program, and told the same as everybody."""
     into = signups.list_of(token)
     wanted = request.POST.get("lang", request.GET.get("lang", ""))
     language = wanted if wanted in dict(settings.LANGUAGES) else _language(request, None)
     with translation.override(language):
         if into is None:
             return render(request, "campaigns/sign_up_unknown.html", status=404)
+        if not into.sign_up_open:
+            return _sign_up_closed(request, into)
         agency = context.current_agency().name
         promise = signups.promise(into, agency)
         found: dict[str, Any] = {"agency": agency, "list": into, "promise": promise, "language": language}
@@ -145,12 +147,19 @@ def sign_up(request: HttpRequest, token: str) -> HttpResponse:
         visit = _visit(request, promise, request.headers.get("origin", ""))
         try:
             asked = signups.ask(into, written, visit, language=language, now=timezone.now())
+        except signups.SignUpClosedError:
+            return _sign_up_closed(request, into)
         except signups.SignUpRefusedError as refused:
             found |= {"problem": str(refused), "written": written}
             return render(request, "campaigns/sign_up.html", found, status=400)
         if asked:
             jobs.ring_for_trials()
         return render(request, "campaigns/sign_up.html", found | {"done": True})
+
+
+def _sign_up_closed(request: HttpRequest, into: ContactList) -> HttpResponse:
+    found = {"agency": context.current_agency().name, "list": into}
+    return render(request, "campaigns/sign_up_closed.html", found, status=410)
 
 
 # Nobody but the owner of the address has the token.

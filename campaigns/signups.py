@@ -1,7 +1,8 @@
 """Somebody asks for a list's mails on its public page, or in a form that an agency has on its own site.
 
 ask     ─► a row that waits, and one mail to that address: nobody but its owner can go on
-confirm ─► the link of that mail, by POST: contact, subscription and the evidence of their consent
+confirm ─► the link of that mail, by POST: contact, subscription and the evidence of their consent; also once the list
+           takes nobody new, for they asked before
 expire  ─► what was not confirmed in time is deleted; no contact was made of it
 
 What a visitor is told is the same whoever is on the list, has left it, or must not be mailed.
@@ -18,7 +19,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from campaigns import consent, erased, suppressions, tokens, trials, validation
+from campaigns import confirmation, consent, erased, suppressions, tokens, trials, validation
 from campaigns.consent import Evidence, Source
 from campaigns.models import Basis, Contact, ContactList, SignUp, Subscription, Suppression, TrialMail
 from campaigns.validation import Refusal
@@ -33,6 +34,10 @@ _LOCK = 730_220
 
 class SignUpRefusedError(ValueError):
     """Nothing was kept; says why, and nothing of whether the address is known."""
+
+
+class SignUpClosedError(SignUpRefusedError):
+    """The list takes nobody new."""
 
 
 class Standing(Enum):
@@ -59,6 +64,11 @@ def token_of(into: ContactList) -> str:
     return tokens.Signer(context.current_schema(), tokens.SIGN_UP).of(UUID(int=into.pk).bytes)
 
 
+def url_of(into: ContactList, own: str) -> str:
+    """The list's public page on the agency's own host, whose address `own` is."""
+    return own + confirmation.SIGN_UP_PATH + token_of(into)
+
+
 def list_of(token: str) -> ContactList | None:
     """The list of the agency entered now whose page this is; None for a token that is forged, cut or another's."""
     named = tokens.read(token, context.current_schema(), tokens.SIGN_UP)
@@ -73,17 +83,29 @@ def promise(into: ContactList, agency: str) -> str:
     }
 
 
+def change(into: ContactList, *, sign_up_open: bool | None = None, double_opt_in: bool | None = None) -> None:
+    """Open or close the list to sign-ups, or let them be confirmed by mail or not; None stays as it is."""
+    wanted = {"sign_up_open": sign_up_open, "double_opt_in": double_opt_in}
+    changed = {name: value for name, value in wanted.items() if value is not None}
+    if changed:
+        ContactList.objects.filter(pk=into.pk).update(**changed)
+
+
 def ask(into: ContactList, written: str, visit: Visit, *, language: str, now: datetime) -> bool:
     """Keep a sign-up and let it be confirmed; return whether a mail will ask for that.
 
     Where the list asks for no confirmation, who was never on it is on it at once; anyone else has to confirm. Nothing
-    is kept for an erased person, or for an address that was asked too often. Raises SignUpRefusedError.
+    is kept for an erased person, or for an address that was asked too often. Raises SignUpRefusedError, and
+    SignUpClosedError from the commit on that closed the list.
     """
     judged = validation.judge_address(written.strip())
     if isinstance(judged, Refusal):
         raise SignUpRefusedError(judged.said)
     email = judged[0].lower()
     with transaction.atomic():
+        # Locked, so that who closes the list waits for whoever was before them.
+        if not ContactList.objects.select_for_update(of=("self",), no_key=True).filter(pk=into.pk, sign_up_open=True):
+            raise SignUpClosedError(_("“%(list)s” takes no sign-ups any more.") % {"list": into.name})
         erased.hold()
         # The limits are kept however many ask at once.
         with connection.cursor() as cursor:

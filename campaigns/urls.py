@@ -26,6 +26,7 @@ urlpatterns = [
     path("contacts/", views.contacts, name="contacts"),
     path("contacts/erasures/", views.erasures, name="erasures"),
     path("contacts/<int:id>/", views.contact_edit, name="contact"),
+    path("contacts/lists/<int:id>/sign-up/", views.list_sign_up, name="list_sign_up"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),
     path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),
 ]

@@ -45,7 +45,6 @@ from campaigns import (
     summaries,
     trials,
 )
-from campaigns.confirmation import SIGN_UP_PATH
 from campaigns.forms import CampaignForm, ContactForm, EraseForm, UploadForm, VariantFields, initial, steps
 from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, Step, TrialMail, Verdict
 from campaigns.progress import progress
@@ -306,7 +305,7 @@ def contacts(request: HttpRequest) -> HttpResponse:
     found = {
         "form": form,
         "lists": [
-            {"name": one.name, "contacts": one.contacts, "double_opt_in": one.double_opt_in, **_sign_up(one, own)}
+            {"list": one, "name": one.name, "contacts": one.contacts, **_sign_up(one, own)}
             for one in lists.annotate(contacts=Count("subscriptions", filter=Q(subscriptions__active=True))).order_by(
                 "name"
             )
@@ -316,10 +315,24 @@ def contacts(request: HttpRequest) -> HttpResponse:
     return render(request, "campaigns/contact_lists.html", found)
 
 
+@login_required
+@require_POST
+def list_sign_up(request: HttpRequest, id: int) -> HttpResponse:
+    """Open or close a list to sign-ups: `open` is 1 or 0."""
+    into = get_object_or_404(access.lists_for(request.user), pk=id)
+    wanted = request.POST.get("open")
+    if wanted not in {"0", "1"}:
+        raise Http404
+    signups.change(into, sign_up_open=wanted == "1")
+    words = _("“%(list)s” takes sign-ups again.") if wanted == "1" else _("“%(list)s” takes no sign-ups any more.")
+    messages.success(request, words % {"list": into.name})
+    return redirect("campaigns:contacts")
+
+
 def _sign_up(into: ContactList, own: str) -> dict[str, str]:
     """The address of a list's public page, and the same as a form for the agency's own site, in its language."""
     agency = context.current_agency()
-    url = own + SIGN_UP_PATH + signups.token_of(into)
+    url = signups.url_of(into, own)
     with translation.override(agency.language):
         promise = signups.promise(into, agency.name)
         found = {"url": url, "language": agency.language, "promise": promise}

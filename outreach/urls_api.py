@@ -13,6 +13,7 @@ from campaigns.api import (
     ContactViewSet,
     ErasureViewSet,
     FeedViewSet,
+    ListViewSet,
     MessageViewSet,
     ReplyViewSet,
 )
@@ -31,6 +32,7 @@ router.register("campaigns", CampaignViewSet, basename="campaign")
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")
+router.register("lists", ListViewSet, basename="list")
 router.register("messages", MessageViewSet, basename="message")
 router.register("replies", ReplyViewSet, basename="reply")
 

@@ -2,11 +2,12 @@
 not by a claim, not at the last moment."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,17 @@ from campaigns import advance, audit, consent, dispatch, failover, forecast, lau
 from campaigns.consent import Evidence, Source
 from campaigns.delivery import Batch, Delivery, Lines
 from campaigns.explain import explain
-from campaigns.models import Basis, Campaign, ConsentEntry, Contact, Enrollment, Message, Step, Subscription
+from campaigns.models import (
+    Basis,
+    Campaign,
+    ConsentEntry,
+    Contact,
+    ContactList,
+    Enrollment,
+    Message,
+    Step,
+    Subscription,
+)
 from campaigns.planning import Plan, spread
 from campaigns.progress import progress
 from campaigns.reasons import Reason
@@ -23,8 +34,11 @@ from providers.accounts.routing import Route, next_route
 from providers.sandbox.service import Sandbox
 from tenants import context
 from tenants.models import Agency
+from tenants.users import keys
+from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
+from tests.visitor import at
 
 GIVEN = Evidence(Source.PERSON, NOON, text="Yes, write to me", detail="trade fair", by="carol@alpha.example")
 pools = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 50), st.integers(1, 3)), min_size=1, max_size=8)
@@ -361,3 +375,88 @@ class TestEvidence:
         assert Enrollment.objects.get().consented is consented
         consent.follow([Contact.objects.get().pk], now=NOON)
         assert Enrollment.objects.get().consented is consented
+
+
+def test_a_program_reads_and_sets_a_basis_with_its_evidence(alpha: Agency, beta: Agency, carol: User) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("a", 1, basis="")
+        contact = Contact.objects.get()
+        other = ContactList.objects.create(name="other")
+        secret = keys.issue(carol, "program")
+    headers = {"authorization": f"Bearer {secret}"}
+    path = f"/api/v1/contacts/{contact.pk}/consent/"
+
+    def said(**body: Any) -> Any:
+        answer = at(alpha).post(path, body, content_type="application/json", headers=headers)
+        return answer.status_code, answer.json()
+
+    for wrong in (
+        {"basis": "consent"},
+        {"basis": "consent", "where": " ", "text": "\n"},
+        {"basis": "consent", "where": "shop", "at": (timezone.now() + timedelta(hours=1)).isoformat()},
+        {"basis": "consent", "where": "shop", "list": other.pk},
+    ):
+        assert said(**wrong)[0] == 409
+    for wrong in (
+        {"basis": "love"},
+        {},
+        {"basis": "", "at": "yesterday"},
+        {"basis": "", "remote_ip": "::g"},
+        {"basis": "", "where": "a\0b"},
+    ):
+        assert said(**wrong)[0] == 400
+    assert said(basis="", list=10**12)[0] == 404
+    with context.entered(alpha):
+        assert not ConsentEntry.objects.exists()
+
+    given = {
+        "at": "2026-05-01T10:00:00+02:00",
+        "where": "the fair of May",
+        "text": "Send me “news”",
+        "remote_ip": "::1",
+    }
+    status, told = said(basis="consent", list=people.pk, **given)
+
+    assert (status, told["basis"]) == (201, "")
+    assert [(one["list"], one["basis"], one["active"]) for one in told["subscriptions"]] == [
+        (people.pk, "consent", True)
+    ]
+    (entry,) = told["evidence"]
+    assert {name: entry[name] for name in given} == given | {"at": entry["at"]}
+    assert datetime.fromisoformat(entry["at"]) == datetime.fromisoformat(given["at"])
+    assert (entry["source"], entry["by"], entry["email"]) == ("api", carol.email, contact.email)
+    read = at(alpha).get(path, headers=headers).json()
+    assert read == told
+
+    # What was withdrawn since is not brought back by what was given before.
+    assert said(basis="withdrawn", list=people.pk, at="2026-06-01T00:00:00Z")[0] == 201
+    assert said(basis="consent", list=people.pk, **given)[0] == 409
+    assert said(basis="consent", list=people.pk, **given | {"at": "2026-06-02T00:00:00Z"})[0] == 201
+
+
+def test_a_program_reads_lists_and_opens_and_closes_them(alpha: Agency, beta: Agency, carol: User, oscar: User) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("a", 0)
+        secret = keys.issue(carol, "program")
+    path, headers = f"/api/v1/lists/{people.pk}/", {"authorization": f"Bearer {secret}"}
+
+    def said(**body: Any) -> Any:
+        answer = at(alpha).patch(path, body, content_type="application/json", headers=headers)
+        return answer.status_code, answer.json()
+
+    (shown,) = at(alpha).get("/api/v1/lists/", headers=headers).json()["results"]
+    assert (shown["name"], shown["double_opt_in"], shown["sign_up_open"]) == ("a", True, True)
+    assert at(alpha).get(shown["sign_up_url"].partition(":8000")[2]).status_code == 200
+    status, told = said(sign_up_open=False)
+    assert (status, told["sign_up_open"], told["double_opt_in"]) == (200, False, True)
+    with context.entered(alpha):
+        User.objects.filter(pk=carol.pk).update(is_superuser=False)
+    assert said(double_opt_in=False)[0] == 403
+    assert said(sign_up_open=True)[0] == said(sign_up_open=False)[0] == 200
+    with context.entered(alpha):
+        User.objects.filter(pk=carol.pk).update(is_superuser=True)
+    assert said(double_opt_in=False, name="mine")[1] == told | {"double_opt_in": False}
+    assert said(double_opt_in="perhaps")[0] == 400
+    with context.entered(beta):
+        theirs = {"authorization": f"Bearer {keys.issue(oscar, 'program')}"}
+    assert at(beta).get(path, headers=theirs).status_code == 404

@@ -127,6 +127,7 @@ def test_page_program_and_command_tell_the_same(alpha: Agency, beta: Agency, car
     with context.entered(alpha):
         made = launched(2, window_from=time(9), window_until=time(12))
         message = made.messages.earliest("pk")
+        made.messages.filter(pk=message.pk).update(variant="B")
         secret = keys.issue(carol, "program")
     with time_machine.travel(NOON, tick=False):
         answer = at(alpha).get(f"/api/v1/messages/{message.key}/", headers={"authorization": f"Bearer {secret}"})
@@ -137,6 +138,7 @@ def test_page_program_and_command_tell_the_same(alpha: Agency, beta: Agency, car
         call_command("explain", str(message.pk), agency="alpha", stdout=words)
     told, commanded = answer.json(), json.loads(out.getvalue())
     assert told["code"] == commanded["code"] == Reason.OUTSIDE_WINDOW
+    assert (told["step"], told["variant"]) == (commanded["step"], commanded["variant"]) == (1, "B")
     assert told["clears_at"] == "2026-11-25T09:00:00+01:00"
     assert commanded["clears_at"] == "2026-11-25T08:00:00Z"
     assert told["numbers"] == commanded["numbers"]

@@ -143,6 +143,28 @@ def test_a_forged_link_and_an_old_one_say_so(alpha: Agency, account: Account, ne
         assert set(TrialMail.objects.values_list("status", "recipient")) == {("failed", "")}
 
 
+def test_a_closed_list_takes_nobody_new_and_lets_who_asked_before_confirm(
+    alpha: Agency, carol: User, account: Account, news: ContactList
+) -> None:
+    waiting, path = asked(news), f"/s/{signups.token_of(news)}"
+    switch = f"/contacts/lists/{news.pk}/sign-up/"
+    assert at(alpha, carol).post(switch, {"open": "2"}).status_code == 404
+    assert at(alpha, carol).post(switch, {"open": "0"}).status_code == 302
+    closed = at(alpha).get(path), at(alpha).post(path, {"email": "max@people.example"})
+    for answer in closed:
+        assert (answer.status_code, "takes no sign-ups for “news”" in body(answer)) == (410, True)
+    # `news` was read before it was closed.
+    with pytest.raises(signups.SignUpClosedError):
+        asked(news, "max@people.example")
+    assert SignUp.objects.count() == 1
+    assert "Open sign-up" in body(at(alpha, carol).get("/contacts/"))
+
+    assert "It is confirmed" in body(at(alpha).post(f"/c/{waiting}"))
+    assert Subscription.objects.get().basis == "consent"
+    at(alpha, carol).post(switch, {"open": "1"})
+    assert "Look into your mailbox" in body(at(alpha).post(path, {"email": "max@people.example"}))
+
+
 def test_a_program_that_fills_in_all_is_told_the_same(alpha: Agency, account: Account, news: ContactList) -> None:
     path = f"/s/{signups.token_of(news)}"
     trap = at(alpha).post(path, {"email": ZOE, "website": "https://spam.example"})

@@ -50,7 +50,7 @@ def _named(name: str, agency: Agency) -> Message:
         by = {"pk": int(name)} if name.isdecimal() and len(name) < 19 else {"key": UUID(name)}
     except ValueError:
         raise CommandError(f"“{name}” is neither a mail's number nor its key.") from None
-    found = Message.objects.select_related("campaign", "contact", "account", "sender").filter(**by).first()
+    found = Message.objects.select_related("campaign", "step", "contact", "account", "sender").filter(**by).first()
     if found is None:
         raise CommandError(f"{agency.name} has no mail {name}.")
     return found
