@@ -26,6 +26,7 @@ delivery     a claimed batch on the wire: render, mark, send, settle
 rendering    texts are filled in for a contact
 markup       pure: what HTML of a mail may not hold; style sheets put into its tags
 spintax      pure: {a|b|c} becomes Liquid, and what a mail shows of it
+files        what goes with a step's mails beside its texts: which files may, and once it has mails, those it had
 links        the links of a text, which readers follow through us
 tokens       signed names of a mail, for its way out, its pixel and its links
 envelopes    a message becomes an envelope: texts, links, pixel, way out, headers

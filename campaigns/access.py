@@ -21,6 +21,7 @@ from campaigns.models import (
     Message,
     RejectedRow,
     Reply,
+    StepFile,
     TrialMail,
 )
 from tenants import context
@@ -73,6 +74,12 @@ def erasures_for(user: Visitor) -> QuerySet[Erasure]:
 def may_erase(user: Visitor) -> bool:
     """Whether this user may have a person erased."""
     return isinstance(user, User) and user.has_perm("campaigns.add_erasure")
+
+
+def files_for(user: Visitor, campaign: Campaign) -> QuerySet[StepFile]:
+    """The files of the campaign's steps that this user may see, without their content."""
+    found = StepFile.objects.filter(step__campaign=campaign).select_related("step").defer("content")
+    return _seen_by(user, found.order_by("pk"))
 
 
 def trials_for(user: Visitor, campaign: Campaign) -> QuerySet[TrialMail]:

@@ -39,6 +39,7 @@ from campaigns.models import (
     Reply,
     ReplyLabel,
     Step,
+    StepFile,
     Suppression,
     TrialMail,
 )
@@ -579,6 +580,25 @@ class ReplyAdmin(ReadOnly):
         return reply.label, reply.get_label_display()
 
 
+class StepFileAdmin(ReadOnly):
+    """What goes with the mails of steps; it is added and taken away on the campaign's page."""
+
+    list_display = ("name", "campaign", "step", "inline", "size", "by", "added_at")
+    list_filter = ("inline",)
+    list_select_related = ("step__campaign",)
+    search_fields = ("name", "step__campaign__name")
+    fields = (("name", "content_type"), ("step", "inline"), ("size", "digest"), ("by", "added_at"))
+    ordering = ("-pk",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StepFile]:
+        found: QuerySet[StepFile] = super().get_queryset(request)
+        return found.defer("content")
+
+    @admin.display(description=gettext_lazy("campaign"))
+    def campaign(self, file: StepFile) -> str:
+        return str(file.step.campaign)
+
+
 class MessageAdmin(ReadOnly):
     """Each mail: where it is, and why it has not gone."""
 
@@ -683,6 +703,7 @@ for _model, _admin in (
     (Erasure, ErasureAdmin),
     (Reply, ReplyAdmin),
     (TrialMail, TrialMailAdmin),
+    (StepFile, StepFileAdmin),
 ):
     sites.agency.register(_model, _admin)
 sites.operator.register(OperatorErasure, OperatorErasureAdmin)

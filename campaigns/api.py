@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.pagination import PageNumberPagination
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -23,6 +24,7 @@ from campaigns import (
     conversations,
     erasure,
     feed,
+    files,
     forecast,
     held,
     inspection,
@@ -41,6 +43,7 @@ from campaigns.models import (
     Message,
     Metric,
     ReplyLabel,
+    StepFile,
     Subscription,
     TrialMail,
 )
@@ -130,6 +133,27 @@ class VariantSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(default="", allow_blank=True, trim_whitespace=False)
 
 
+class StepFileSerializer(serializers.ModelSerializer[StepFile]):
+    """A file that goes with a step's mails."""
+
+    class Meta:
+        model = StepFile
+        fields = ("id", "name", "content_type", "inline", "size", "digest", "by", "added_at")
+        read_only_fields = fields
+        extra_kwargs = {
+            "inline": {"help_text": "A picture that the HTML shows as cid: and its name; else it is attached."},
+            "size": {"help_text": "Bytes."},
+            "digest": {"help_text": "SHA-256 of its content."},
+        }
+
+
+class StepFileUploadSerializer(serializers.Serializer[Any]):
+    """A file for a step, as multipart/form-data."""
+
+    file = serializers.FileField(allow_empty_file=True, help_text="5 MB at most, its name as readers see it.")
+    inline = serializers.BooleanField(default=False, help_text="Whether the HTML shows it, as cid: and its name.")
+
+
 class StepSerializer(serializers.Serializer[Any]):
     """One step of a campaign. The first has no use for its delay and its condition."""
 
@@ -170,6 +194,11 @@ class StepSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Of 100 comparisons of equal texts, so many end without a winner, however often one looks.",
     )
+    files = serializers.SerializerMethodField(help_text="What goes with its mails; see …/steps/{step}/files/.")
+
+    def get_files(self, step: changes.Wanted) -> Any:
+        found = StepFile.objects.filter(step=step.id).defer("content") if step.id else ()
+        return StepFileSerializer(found, many=True).data
 
 
 class EffectSerializer(serializers.Serializer[Any]):
@@ -655,6 +684,39 @@ class CampaignViewSet(ViewSet):
         except choices.ChoiceRefusedError as refused:
             raise Conflict(str(refused)) from None
         return Response(StepResultSerializer(results.results(campaign), many=True).data)
+
+    @action(
+        detail=True,
+        methods=["get", "post"],
+        url_path=r"steps/(?P<step>[0-9]{1,18})/files",
+        parser_classes=[MultiPartParser],
+    )
+    def files(self, request: Request, pk: str, step: str) -> Response:
+        """The files that go with a step's mails; a POST adds one: 400 says why it may not be."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        found = get_object_or_404(campaign.steps, pk=step)
+        if request.method == "POST":
+            given = StepFileUploadSerializer(data=request.data)
+            given.is_valid(raise_exception=True)
+            upload, inline = given.validated_data["file"], given.validated_data["inline"]
+            by, now = request.user.get_username(), timezone.now()
+            try:
+                files.add(found, upload.name, files.read(upload), inline=inline, by=by, now=now)
+            except files.FileRefusedError as refused:
+                raise serializers.ValidationError({"file": [str(refused)]}) from None
+        of_step = access.files_for(request.user, campaign).filter(step=found)
+        return Response(StepFileSerializer(of_step, many=True).data)
+
+    @action(detail=True, methods=["delete"], url_path=r"steps/(?P<step>[0-9]{1,18})/files/(?P<file>[0-9]{1,18})")
+    def file(self, request: Request, pk: str, step: str, file: str) -> Response:
+        """Take a file away. 409 once the step has mails."""
+        campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
+        found = get_object_or_404(access.files_for(request.user, campaign), pk=file, step=step)
+        try:
+            files.remove(found)
+        except files.FileRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return Response(status=204)
 
     @action(detail=True, url_path="inspection")
     def inspect(self, request: Request, pk: str) -> Response:

@@ -16,7 +16,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns import advance, launch, lifecycle, pace, sequence, variants
+from campaigns import advance, files, launch, lifecycle, pace, sequence, variants
 from campaigns.models import Campaign, FormerSubject, Message, Step, Variant, VariantChoice
 from tenants import context, visits
 
@@ -216,8 +216,23 @@ def _check(campaign: Campaign, wanted: Sequence[Wanted]) -> None:
         named = [_texts(one, position, live.get(one.id or 0)) for position, one in enumerate(wanted, start=1)]
         texts = [text for found in named for text in found]
         problems = launch.check_texts(campaign, texts)
+        # Files are uploaded to a step that is there; a draft is looked through at its launch.
+        if campaign.status != Campaign.Status.DRAFT:
+            problems += _check_pictures(wanted, named, live)
     if problems:
         raise ChangeRefusedError(problems)
+
+
+def _check_pictures(
+    wanted: Sequence[Wanted], named: Sequence[Sequence[variants.Text]], live: dict[int, Step]
+) -> list[str]:
+    return [
+        _("Step %(step)s: %(why)s") % {"step": text.name, "why": why}
+        for one, texts in zip(wanted, named, strict=True)
+        for text in texts
+        if files.shown(text.html)
+        and (why := files.unknown(text.html, files.pictures(step) if (step := live.get(one.id or 0)) else ()))
+    ]
 
 
 def _check_variants(one: Wanted, position: int, known: Step | None) -> list[str]:

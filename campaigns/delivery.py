@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 # At most so many mails are with the wires of one drain, and so in doubt if its worker is killed.
 IN_FLIGHT = 24
 MOST_AT_ONCE = 12
+# Of files with mails on the wire, as they are sent: each is in memory a few times.
+BYTES_IN_FLIGHT = 16 * 1024 * 1024
 # A handful is about as much as an account takes in this time.
 HANDFUL_SECONDS = 0.004
 # A handful that takes longer is cut: whoever opts out meanwhile must not get what is left of it.
@@ -267,25 +269,35 @@ class Delivery:
 
     def _group(self, free: int) -> int:
         """How many of those that wait go now, `free` lines having nothing to do."""
+        heavy = self._envelopes.bytes_of_files
         waiting = chain((flight.message for flight in self._rendered), self._waiting)
+        first = next(waiting)
+        if size := heavy(first):
+            # By itself: not every request for many takes files.
+            flying = sum(heavy(flight.message) for flights in self._flying.values() for flight in flights)
+            return int(not flying or flying + size <= BYTES_IN_FLIGHT)
+        light = takewhile(lambda message: not heavy(message), chain([first], waiting))
         if self._lines.together > 1:
             # Of one claim: by that, the request can be found again.
-            first = next(waiting)
-            same = takewhile(lambda message: message.claim == first.claim, waiting)
-            return min(1 + sum(1 for _ in same), self._lines.together)
+            same = takewhile(lambda message: message.claim == first.claim, light)
+            return min(sum(1 for _ in same), self._lines.together)
         # The pace may have changed since: what is in flight is counted in mails too.
         in_flight = sum(len(flights) for flights in self._flying.values())
-        return min(sum(1 for _ in waiting), free * self._lines.handful, IN_FLIGHT - in_flight)
+        most = max(0, min(free * self._lines.handful, IN_FLIGHT - in_flight))
+        return sum(1 for _ in islice(light, most))
 
     def _render_ahead(self) -> None:
-        """Use the time in which the lines are busy: render what goes next, until one is free."""
+        """Use the time in which the lines are busy: render what goes next, until one is free; not what has files."""
         while self._waiting and len(self._rendered) < IN_FLIGHT and not any(future.done() for future in self._flying):
+            if self._envelopes.bytes_of_files(self._waiting[0]):
+                break
             self._render(self._waiting.popleft())
 
     def _take(self, batch: Batch) -> None:
         self._troubled |= batch.troubled
         self._envelopes.prepare(batch.messages)
-        self._waiting.extend(batch.messages)
+        # What shares a request stays side by side.
+        self._waiting.extend(sorted(batch.messages, key=lambda one: self._envelopes.bytes_of_files(one) > 0))
 
     def _finish(self) -> int:
         """What one batch needs once when it is through; return how many mails were taken since the last time."""
@@ -293,6 +305,9 @@ class Delivery:
         lifecycle.stop(self._stopped)
         self._sent, self._stopped = 0, []
         return count
+
+    def _may_ask(self) -> bool:
+        return wait_for_turn(self._account, self._clock, self._until)
 
     def _render(self, message: Claimed) -> None:
         try:
@@ -304,6 +319,11 @@ class Delivery:
 
     def _launch(self, free: int) -> None:
         count = self._group(free)
+        by_itself = not self._rendered and self._envelopes.bytes_of_files(self._waiting[0]) > 0
+        # The claim took one request for all that can share it.
+        if count and by_itself and self._lines.together > 1 and not self._may_ask():
+            self._give_back()
+            return
         for _ in range(count - len(self._rendered)):
             self._render(self._waiting.popleft())
         ready = [self._rendered.popleft() for _ in range(min(count, len(self._rendered)))]

@@ -12,16 +12,17 @@ from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import OuterRef, Subquery, Sum
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import links, rendering, spintax, tokens, variants
+from campaigns import files, links, rendering, spintax, tokens, variants
 from campaigns.lifecycle import Claimed
-from campaigns.models import FormerSubject, Message, Step
+from campaigns.models import FormerSubject, Message, Step, StepFile
 from campaigns.threads import Sent, Thread, thread
 from providers.accounts.adapters import mime
-from providers.accounts.envelope import Envelope
+from providers.accounts.envelope import Attachment, Envelope
 from providers.accounts.models import TrafficClass
 from providers.senders.inbound import tokens as returns
 from providers.senders.models import Sender
@@ -30,6 +31,11 @@ from tenants.models import Agency
 OPT_OUT_PATH, TRACKING_PATH = "u/", "t/"
 NO_THREAD = Thread(0)
 _PIXEL = "polza_pixel"
+# Of so many steps the files are kept at hand: they may be large.
+_FILES_KEPT = 4
+_BYTES_OF_FILES = Subquery(
+    StepFile.objects.filter(step=OuterRef("pk")).order_by().values("step").annotate(all=Sum("size")).values("all")
+)
 _FOOT = (
     '<p style="margin:32px 0 0;font:12px/1.5 Arial,Helvetica,sans-serif;color:#6b7280">{words} '
     '<a href="{{{{ unsubscribe_url }}}}" style="color:#6b7280;text-decoration:underline">{link}</a></p>'
@@ -45,6 +51,7 @@ class _Mail:
     pixel: bool
     headers: dict[str, str]
     names_sender: bool
+    shown: frozenset[str]
 
 
 class Envelopes:
@@ -63,6 +70,9 @@ class Envelopes:
         self._mails: dict[tuple[int, str], _Mail | str] = {}
         self._threads: dict[int, Thread] = {}
         self._signatures: dict[int, str] = {}
+        # By step, of those that have files.
+        self._bytes: dict[int, int] = {}
+        self._files: dict[int, list[Attachment]] = {}
 
     def prepare(self, batch: Sequence[Claimed], before: dict[int, list[Sent]] | None = None) -> None:
         """Make the steps of a batch ready, as they are now, and choose among their variants for what was never tried.
@@ -72,7 +82,8 @@ class Envelopes:
             before = _mails_before([message for message in batch if message.in_thread])
         wanted = {message.step_id for message in batch} | {mail.step_id for sent in before.values() for mail in sent}
         found = Step.objects.filter(pk__in=wanted).select_related("campaign").prefetch_related("variants")
-        steps = {step.pk: step for step in found}
+        steps = {step.pk: step for step in found.annotate(bytes_of_files=_BYTES_OF_FILES)}
+        self._bytes |= {pk: files.encoded(step.bytes_of_files) for pk, step in steps.items() if step.bytes_of_files}
         weights = {pk: step.weights for pk, step in steps.items()}
         for message in batch:
             # What was tried while the step had but one text goes on with it.
@@ -82,7 +93,9 @@ class Envelopes:
         needed = {(message.step_id, variants.further(message.variant)) for message in batch}
         needed |= {(mail.step_id, variants.further(mail.variant)) for sent in before.values() for mail in sent}
         self._mails |= {
-            key: _made(steps[key[0]], texts[key], self._agency, self._host) for key in needed if key in texts
+            key: _made(steps[key[0]], texts[key], self._agency, self._host, key[0] in self._bytes)
+            for key in needed
+            if key in texts
         }
         if any(isinstance(mail, _Mail) and mail.names_sender for mail in self._mails.values()):
             senders = Sender.objects.filter(pk__in={message.sender_id for message in batch})
@@ -147,7 +160,29 @@ class Envelopes:
             headers=headers,
             metadata={"agency": self._agency.schema_name, "message": str(message.key)},
             envelope_sender=self._return_path(message.key),
+            files=self._files_of(message.step_id, mail.shown) if message.step_id in self._bytes else (),
         )
+
+    def bytes_of_files(self, message: Claimed) -> int:
+        """What the files of the mail's step have in bytes, as they are sent; call `prepare` before."""
+        return self._bytes.get(message.step_id, 0)
+
+    def _files_of(self, step_id: int, shown: frozenset[str]) -> tuple[Attachment, ...]:
+        """What goes with a text that shows these pictures; the same objects for all of a batch."""
+        if step_id not in self._files:
+            if len(self._files) >= _FILES_KEPT:
+                self._files.pop(next(iter(self._files)))
+            self._files[step_id] = [
+                Attachment(
+                    one.name,
+                    one.content_type,
+                    one.digest,
+                    bytes(one.content),
+                    files.content_id(one.name, self._host) if one.inline else "",
+                )
+                for one in StepFile.objects.filter(step=step_id).order_by("pk")
+            ]
+        return tuple(one for one in self._files[step_id] if not one.content_id or one.name in shown)
 
     def _mail(self, step_id: int, variant: str) -> _Mail:
         mail = self._mails.get((step_id, variants.further(variant)), _GONE)
@@ -223,9 +258,11 @@ def _seed(step_id: int, variant: str, address: str) -> bytes:
     return spintax.seed(step_id, *([letter] if letter else []), address)
 
 
-def _made(step: Step, text: variants.Text, agency: Agency, host: str) -> _Mail | str:
+def _made(step: Step, text: variants.Text, agency: Agency, host: str, has_files: bool) -> _Mail | str:
     """The text made ready; what does not parse any more is the text that says why."""
     campaign = step.campaign
+    if why := files.unknown(text.html, files.pictures(step) if has_files else ()):
+        return why
     try:
         return _ready(
             step.pk,
@@ -261,7 +298,7 @@ def _ready(
     """Remembered by all that it is made of. The time of the change tells a step from one of its number in another
     life of the database, whose links are not there any more."""
     made = rendering.sources(*sources)
-    html, text = made.html, made.text
+    html, text = files.with_content_ids(made.html, host), made.text
     opens, clicks = track
     headers = {"Feedback-ID": f"c{campaign_id}:{slug}:{traffic_class.replace('_', '-')}:{_FEEDBACK_SENDER}"}
     # A receipt or a password is not a mailing: its reader cannot leave, and mail programs must not offer it.
@@ -285,7 +322,8 @@ def _ready(
     # With room for what was added to texts that were checked before.
     texts = rendering.parse_sources(rendering.Sources(made.subject, html, text), 2 * rendering.MAX_SOURCE)
     names_sender = not rendering.variables(texts).isdisjoint(rendering.OF_SENDER)
-    return _Mail(texts, tuple(slots.items()), bool(html and opens), headers, names_sender)
+    shown = frozenset(files.shown(sources[1]))
+    return _Mail(texts, tuple(slots.items()), bool(html and opens), headers, names_sender, shown)
 
 
 def with_way_out(html: str, text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from django.utils import dates, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import launch, pace, variants
+from campaigns import files, launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
 from campaigns.contact_columns import NAMES
 from campaigns.intake import Grounds
@@ -89,6 +89,20 @@ class ContactForm(forms.Form):
     def changed(self) -> dict[str, str]:
         """What was written anew, by name."""
         return {name: self.cleaned_data[name] for name in self.changed_data}
+
+
+class StepFileForm(forms.Form):
+    """A file for a step, attached to its mails or shown in them."""
+
+    file = forms.FileField(
+        label=gettext_lazy("File"),
+        widget=forms.FileInput(attrs={"accept": ",".join(f".{ending}" for ending in files.KINDS)}),
+    )
+    inline = forms.BooleanField(
+        label=gettext_lazy("A picture that the HTML shows"),
+        required=False,
+        help_text=gettext_lazy("Unticked, it is attached."),
+    )
 
 
 class EraseForm(forms.Form):

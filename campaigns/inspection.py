@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import connection, models
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import draft, launch, link_hosts, preview, rendering
+from campaigns import draft, files, launch, link_hosts, preview, rendering
 from campaigns.link_hosts import Found
 from campaigns.models import Campaign, Contact, Step
 from campaigns.planning import PlanRefusedError
@@ -29,6 +30,7 @@ CLIPPED_BYTES = 102 * 1024
 LEAST_TEXT = 100
 SHOWN = 10
 MOST_LINKS = 15
+HEAVY_BYTES = 1024 * 1024
 _SHORTENERS = frozenset(["bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "buff.ly", "cutt.ly", "clck.ru"])
 _SHOUTED = (
     *("100% free", "act now", "buy now", "cash bonus", "click here", "congratulations", "double your", "earn money"),
@@ -68,7 +70,7 @@ def inspect(campaign: Campaign, *, now: datetime) -> list[Finding]:
     """All that is to be said of a draft as it is now, the worst first."""
     steps = list(campaign.steps.filter(position__isnull=False).prefetch_related("variants"))
     texts = [(step, text) for step in steps for text in step.texts]
-    problems = launch.check_texts(campaign, [text for _step, text in texts])
+    problems = [*launch.check_texts(campaign, [text for _step, text in texts]), *files.problems(steps)]
     refused = [Finding("texts", Severity.REFUSED, None, problem) for problem in problems]
     found = [*refused] if refused else [one for step, text in texts for one in _of_text(campaign, step, text)]
     found += _shared_senders(campaign, now)
@@ -138,6 +140,17 @@ def _of_mail(source: Text, traffic_class: str, made: Envelope) -> Iterator[tuple
             "no_postal_address",
             _("There is no postal address of the sender, which the law of many countries asks for in advertising."),
         )
+    attached = [one.name for one in made.files if not one.content_id]
+    if attached and traffic_class == TrafficClass.COLD_OUTREACH and source.place == 1:
+        words = _(
+            "The first mail to strangers has a file attached, which filters and readers take for a virus: %(names)s. "
+            "Link to it, or send it with a later mail."
+        )
+        yield "attached_at_first", words % {"names": ", ".join(attached)}
+    weight = size + sum(files.encoded(len(one.content)) for one in made.files)
+    if weight > HEAVY_BYTES:
+        words = _("With its files the mail has %(size)s: it takes long to send, and some servers refuse it.")
+        yield "heavy", words % {"size": filesizeformat(weight)}
     yield from _links(source)
     yield from _spam(made, text)
 

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from campaigns import draft, erased, erasure, feasibility, forecast, lifecycle, rendering
+from campaigns import draft, erased, erasure, feasibility, files, forecast, lifecycle, rendering
 from campaigns.models import Campaign
 from campaigns.planning import Plan, PlanRefusedError, Share
 from campaigns.variants import Text
@@ -45,7 +45,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
             raise LaunchRefusedError([_("Only a draft can be launched; this campaign is not one (any more).")])
         steps = list(campaign.steps.filter(position__isnull=False).prefetch_related("variants"))
         texts = [text for step in steps for text in step.texts]
-        if problems := [*check_texts(campaign, texts), *_check_means(campaign, now=now)]:
+        if problems := [*check_texts(campaign, texts), *files.problems(steps), *_check_means(campaign, now=now)]:
             raise LaunchRefusedError(problems)
         total, consented = _enroll(campaign, now)
         if not total:

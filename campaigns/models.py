@@ -831,6 +831,36 @@ class Variant(AgencyRow):
         return f"{self.letter}: {self.subject}"
 
 
+class StepFile(AgencyRow):
+    """A file that goes with a step's mails; `inline` is a picture that their HTML shows by its name.
+
+    Of a step that has mails none is added, changed or taken away. `size` is of its content, in bytes, and `digest` its
+    SHA-256. Written by `files` alone.
+    """
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="files", verbose_name=_("step"))
+    name = models.CharField(_("name"), max_length=100)
+    content_type = models.CharField(_("type"), max_length=100)
+    inline = models.BooleanField(_("shown in the mail"), default=False, db_default=False)
+    content = models.BinaryField(_("content"))
+    size = models.PositiveIntegerField(_("size"))
+    digest = models.CharField(max_length=64)
+    by = models.CharField(_("by"), max_length=254, blank=True)
+    added_at = models.DateTimeField(_("added"))
+
+    class Meta:
+        verbose_name = _("file of a step")
+        verbose_name_plural = _("files of steps")
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint("step", Lower("name"), name="one_file_of_a_name_per_step"),
+            models.CheckConstraint(condition=Q(size__range=(1, 5 * 1024 * 1024)), name="a_file_has_at_most_5_mb"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class FormerSubject(AgencyRow):
     """The subject that a step of a launched campaign had until then, as it was written, of the further text of that
     letter or of its own: what was sent so goes on as it began. Written by `changes` alone."""

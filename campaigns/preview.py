@@ -57,8 +57,12 @@ def of(step: Step, contact: Contact, variant: str = "", sender: Sender | None = 
 
 
 def framed(mail: Envelope) -> str:
-    """Its HTML for a frame of a page: without the pixel, which nobody is to ask for there."""
-    return _pixel.sub("", mail.html or "")
+    """Its HTML for a frame of a page: with its pictures, without the pixel, which nobody is to ask for there."""
+    html = _pixel.sub("", mail.html or "")
+    for file in mail.files:
+        if file.content_id:
+            html = html.replace(f"cid:{file.content_id}", f"data:{file.content_type};base64,{file.base64}")
+    return html
 
 
 def got(step: Step, contact: Contact) -> str:

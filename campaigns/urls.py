@@ -13,6 +13,7 @@ urlpatterns = [
     path("campaigns/<int:id>/doubts/<slug:action>/", views.campaign_doubts, name="doubts"),
     path("campaigns/<int:id>/forecast/", views.campaign_forecast, name="forecast"),
     path("campaigns/<int:id>/sequence/", views.campaign_sequence, name="sequence"),
+    path("campaigns/<int:id>/files/", views.campaign_files, name="files"),
     path("campaigns/<int:id>/inspection/", views.campaign_inspection, name="inspection"),
     path("campaigns/<int:id>/preview/", views.campaign_preview, name="preview"),
     path("campaigns/<int:id>/preview/html/", views.campaign_preview_html, name="preview_html"),

@@ -34,6 +34,7 @@ from campaigns import (
     contact_columns,
     doubt,
     erasure,
+    files,
     forecast,
     held,
     inspection,
@@ -45,8 +46,28 @@ from campaigns import (
     summaries,
     trials,
 )
-from campaigns.forms import CampaignForm, ContactForm, EraseForm, UploadForm, VariantFields, initial, steps
-from campaigns.models import Campaign, Contact, ContactList, Erasure, Intake, Message, Step, TrialMail, Verdict
+from campaigns.forms import (
+    CampaignForm,
+    ContactForm,
+    EraseForm,
+    StepFileForm,
+    UploadForm,
+    VariantFields,
+    initial,
+    steps,
+)
+from campaigns.models import (
+    Campaign,
+    Contact,
+    ContactList,
+    Erasure,
+    Intake,
+    Message,
+    Step,
+    StepFile,
+    TrialMail,
+    Verdict,
+)
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
@@ -206,7 +227,8 @@ def campaign_preview(request: HttpRequest, id: int) -> HttpResponse:
     found |= {"contact": contact, "narrow": request.GET.get("width") == "narrow", "asked": request.GET.get("contact")}
     if step and contact:
         try:
-            found["mail"] = preview.of(step, contact, variant)
+            found["mail"] = mail = preview.of(step, contact, variant)
+            found["attached"] = [file for file in mail.files if not file.content_id]
             found |= {"people": _people(request), **_trials(step)}
         except (rendering.NotRenderedError, MessageRefused) as error:
             found["problem"] = str(error)
@@ -228,6 +250,40 @@ def campaign_preview_html(request: HttpRequest, id: int) -> HttpResponse:
     response = HttpResponse(preview.framed(mail))
     response.headers["Content-Security-Policy"] = PREVIEW_POLICY
     return response
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_files(request: HttpRequest, id: int) -> HttpResponse:
+    """The files of each step; a POST adds one to `step`, or takes `remove` away."""
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    of_campaign = access.files_for(request.user, campaign)
+    if request.method == "POST":
+        try:
+            if "remove" in request.POST:
+                file = get_object_or_404(of_campaign, pk=_number(request.POST["remove"]))
+                files.remove(file)
+                messages.success(request, _("“%(name)s” is removed.") % {"name": file.name})
+            else:
+                _add_file(request, get_object_or_404(campaign.steps, pk=_number(request.POST.get("step", ""))))
+        except files.FileRefusedError as refused:
+            messages.error(request, str(refused))
+        return redirect("campaigns:files", campaign.pk)
+    by_step: dict[int, list[StepFile]] = {}
+    for file in of_campaign:
+        by_step.setdefault(file.step_id, []).append(file)
+    shown = [
+        {
+            "step": step,
+            "files": by_step.get(step.pk, []),
+            "settled": files.settled(step),
+            "total": sum(files.encoded(file.size) for file in by_step.get(step.pk, [])),
+            "form": StepFileForm(auto_id=f"step{step.pk}_%s"),
+        }
+        for step in campaign.steps.filter(position__isnull=False)
+    ]
+    limits = {"most": files.MOST_BYTES, "most_all": files.MOST_ENCODED, "kinds": ", ".join(files.KINDS)}
+    return render(request, "campaigns/campaign_files.html", {"campaign": campaign, "steps": shown, **limits})
 
 
 @login_required
@@ -426,6 +482,27 @@ def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, C
     known = {text.letter for text in step.texts} if step else set()
     contact = (people.filter(email__iexact=address) if address else people).first()
     return step, contact, variant if variant in known else ""
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise Http404
+    return int(text)
+
+
+def _add_file(request: HttpRequest, step: Step) -> None:
+    form = StepFileForm(request.POST, request.FILES)
+    if not form.is_valid():
+        messages.error(request, " ".join(str(error) for found in form.errors.values() for error in found))
+        return
+    upload, inline = form.cleaned_data["file"], form.cleaned_data["inline"]
+    by, now = request.user.get_username(), timezone.now()
+    added = files.add(step, upload.name, files.read(upload), inline=inline, by=by, now=now)
+    if inline:
+        words = _("“%(name)s” is uploaded. Show it in the HTML with %(tag)s.")
+        messages.success(request, words % {"name": added.name, "tag": f'<img src="cid:{added.name}" alt="">'})
+    else:
+        messages.success(request, _("“%(name)s” goes with each mail of the step.") % {"name": added.name})
 
 
 def _people(request: HttpRequest) -> list[str]:

@@ -1,7 +1,9 @@
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from providers.accounts.errors import MessageRefused
 
@@ -11,6 +13,9 @@ _ADDRESS = re.compile(r'[^\x00-\x20\x7f@<>()\[\]\\,;:"]{1,64}@[^\x00-\x20\x7f@<>
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MESSAGE_ID = re.compile(r"<[^\s<>@\x00]{1,200}@[^\s<>@\x00]{1,255}>")
 _LINE_BREAKS = re.compile(r"[\r\n\0]")
+_CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
+# RFC 2392 section 2: what an address that begins with "cid:" names is a Content-ID without its brackets.
+_CONTENT_ID = re.compile(r"[\w.+-]{1,120}@[\w.-]{1,255}", re.ASCII)
 # RFC 5322 section 2.1.1 allows 998 octets a line; a header is folded at spaces only.
 LONGEST_WORD = 900
 _OURS = frozenset(
@@ -38,6 +43,38 @@ _OURS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """A file that goes with mails: attached, or, with a `content_id`, shown by their HTML as `cid:` and that id.
+
+    `digest` tells its content from any other. It is put into base64 once, however many mails it goes with.
+    """
+
+    name: str
+    content_type: str
+    digest: str
+    content: bytes = field(repr=False, compare=False)
+    content_id: str = ""
+
+    def __post_init__(self) -> None:
+        _check_value("name of a file", self.name)
+        if not self.name or not _CONTENT_TYPE.fullmatch(self.content_type):
+            raise _refused("file", "needs a name and a type such as application/pdf")
+        if self.content_id and not _CONTENT_ID.fullmatch(self.content_id):
+            raise _refused("content_id", "must look like logo.png@example.com")
+
+    @cached_property
+    def base64(self) -> str:
+        """Its content in one line of base64."""
+        return b64encode(self.content).decode()
+
+    @cached_property
+    def lines(self) -> bytes:
+        """Its content in base64, in lines as RFC 2045 section 6.8 wants them."""
+        whole = self.base64
+        return "\r\n".join(whole[start : start + 76] for start in range(0, len(whole), 76)).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One mail to one recipient, ready for the wire and checked: raises MessageRefused that names the field.
@@ -61,6 +98,7 @@ class Envelope:
     metadata: Mapping[str, str] = field(default_factory=dict)
     envelope_sender: str | None = None
     date: datetime | None = None
+    files: tuple[Attachment, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         self.check()
@@ -100,6 +138,8 @@ class Envelope:
         _check_text("text", self.text)
         if self.html is not None:
             _check_text("html", self.html)
+        if self.html is None and any(file.content_id for file in self.files):
+            raise _refused("files", "may only be shown by HTML, and there is none")
 
     def _check_headers(self) -> None:
         seen = set()

@@ -85,6 +85,13 @@ class Resend:
         if not isinstance(mails, list) or not 1 <= len(mails) <= 100:
             return _error(422, "validation_error", "A batch has between 1 and 100 emails.")
         problems = {place: found for place, mail in enumerate(mails) if (found := self._problem(mail)) is not None}
+        if batch:
+            # https://resend.com/docs/api-reference/emails/send-batch-emails: they are not supported there.
+            problems |= {
+                place: _error(422, "validation_error", "The `attachments` field is not supported in a batch.")
+                for place, mail in enumerate(mails)
+                if isinstance(mail, dict) and mail.get("attachments")
+            }
         permissive = batch and request.headers.get("x-batch-validation") == "permissive"
         if problems and not permissive:
             return problems[min(problems)]

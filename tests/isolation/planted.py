@@ -34,6 +34,7 @@ from campaigns.models import (
     Reply,
     SignUp,
     Step,
+    StepFile,
     Subscription,
     Suppression,
     TrialMail,
@@ -131,6 +132,17 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(Variant, step=step, letter="B", subject=f"{MARK} other", text=MARK)
         make(VariantChoice, step=step, letter="B", by=f"dan@{MARK}.test", at=NOW, evidence={"because": MARK})
         make(FormerSubject, step=step, subject=f"{MARK} before", until=NOW)
+        make(
+            StepFile,
+            step=step,
+            name=f"{MARK}.txt",
+            content_type="text/plain",
+            content=MARK.encode(),
+            size=len(MARK),
+            digest="0" * 64,
+            by=f"dan@{MARK}.test",
+            added_at=NOW,
+        )
         make(Link, step=step, url=f"https://{MARK}.example/offer")
         enrollment = make(Enrollment, campaign=campaign, contact=person, sender=sender)
         planted["campaigns.campaignoutcome"] = CampaignOutcome.objects.create(campaign=campaign, bounced=1)

@@ -1,9 +1,11 @@
 """What every kind of account promises, each against a far end that answers as the real one does."""
 
 import contextlib
+import email
 import json
 import socket
 import threading
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from django.test import override_settings
 
 from providers.accounts import adapters
-from providers.accounts.envelope import Envelope
+from providers.accounts.adapters.mime import as_bytes
+from providers.accounts.envelope import Attachment, Envelope
 from providers.accounts.errors import (
     AccountBlocked,
     AccountMisconfigured,
@@ -23,6 +26,7 @@ from providers.accounts.errors import (
     Throttled,
     Unsure,
 )
+from providers.accounts.models import Account
 from tests.providers.scripted import FINE, HttpServer, SmtpServer
 
 Make = Callable[..., Envelope]
@@ -394,6 +398,64 @@ class TestEveryHttpKind:
             raw = base64.b64decode(request["Content"]["Raw"]["Data"]).decode()
         for part in ("carol1", "One-Click", "1@mail.alpha.test"):
             assert part in raw or part.replace("@", "%40") in raw
+
+
+class TestFiles:
+    PNG, PDF = b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b"%PDF-1.7 the price list"
+
+    @pytest.fixture
+    def with_files(self, envelope: Make) -> Envelope:
+        shown = Attachment("logo.png", "image/png", "1", self.PNG, "logo.png@alpha.test")
+        html = '<p>Hello <img src="cid:logo.png@alpha.test"></p>'
+        return envelope(html=html, files=(shown, Attachment("prices.pdf", "application/pdf", "2", self.PDF)))
+
+    @pytest.mark.parametrize("http_far_end", HTTP, indirect=True)
+    def test_they_go_as_the_provider_wants_them(self, http_far_end: FarEnd, with_files: Envelope) -> None:
+        assert http_far_end.wire.send(with_files) == http_far_end.id
+        body, encoded = http_far_end.server.posts[0].body, [b64encode(one).decode() for one in (self.PNG, self.PDF)]
+        match http_far_end.kind:
+            case "mailgun":
+                assert b'name="inline"; filename="logo.png@alpha.test"' in body
+                assert b'name="attachment"; filename="prices.pdf"' in body
+                assert self.PNG in body
+                assert self.PDF in body
+            case "amazon_ses":
+                raw = b64decode(json.loads(body)["Content"]["Raw"]["Data"])
+                assert _tree(email.message_from_bytes(raw)) == _tree(email.message_from_bytes(as_bytes(with_files)))
+            case "postmark":
+                shown, attached = json.loads(body)["Attachments"]
+                assert (shown["ContentID"], shown["Content"], attached["Content"]) == (
+                    "cid:logo.png@alpha.test",
+                    *encoded,
+                )
+                assert "ContentID" not in attached
+            case _:
+                shown, attached = json.loads(body)["attachments"]
+                assert (shown["content_id"], shown["content"], attached["content"]) == ("logo.png@alpha.test", *encoded)
+                assert "content_id" not in attached
+
+    def test_a_picture_needs_html_and_a_name_cannot_become_a_header(self, envelope: Make, with_files: Envelope) -> None:
+        with pytest.raises(MessageRefused, match="HTML"):
+            envelope(html=None, files=with_files.files)
+        with pytest.raises(MessageRefused, match="line break"):
+            Attachment("a\r\nBcc: eve@example.com", "text/plain", "3", b"x")
+
+    def test_another_file_is_another_mail(self, envelope: Make, with_files: Envelope) -> None:
+        account = Account(kind="resend", credentials={"api_key": "x"}, options={})
+        other = (*with_files.files[:1], Attachment("prices.pdf", "application/pdf", "4", b"%PDF-1.7 others"))
+        found = {
+            adapters.fingerprint(account, envelope(html=with_files.html, files=files))
+            for files in ((), with_files.files, other)
+        }
+        assert len(found) == 3
+
+
+def _tree(part: Any) -> Any:
+    if part.is_multipart():
+        return part.get_content_type(), [_tree(one) for one in part.get_payload()]
+    content = part.get_payload(decode=True)
+    kept = content if part.get_content_maintype() != "text" else content.decode().strip().replace("\r\n", "\n")
+    return part.get_content_type(), part["Content-Disposition"], part["Content-ID"], kept
 
 
 class TestResend:

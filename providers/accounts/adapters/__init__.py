@@ -36,7 +36,7 @@ class KindOfAccount:
     """What an account of this kind needs: names of credentials it must and may have, and of its options.
 
     `idempotent`: the provider sends an envelope once, however often it gets it within 24 hours. `together`: how many
-    mails it takes in one request.
+    mails without files it takes in one request; one with files goes by itself.
     """
 
     label: str
@@ -87,7 +87,7 @@ def fingerprint(account: Account, envelope: Envelope) -> str:
     """
     where = (account.kind, sorted(account.credentials.items()), account.options.get("api_url"))
     secret = blake2b(settings.SECRET_KEY.encode()).digest()
-    return blake2b(repr((where, envelope)).encode(), key=secret, digest_size=16).hexdigest()
+    return blake2b(repr((where, envelope, *envelope.files)).encode(), key=secret, digest_size=16).hexdigest()
 
 
 def check(kind: str, credentials: Mapping[str, str], options: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from anymail.backends import resend, sendgrid
 from anymail.exceptions import AnymailError, AnymailNotSupportedWarning
+from anymail.utils import Attachment
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.utils.translation import gettext as _
 
@@ -47,7 +48,22 @@ class ResendBackend(resend.EmailBackend):  # type: ignore[misc]
         return self.deserialize_json_response(response, first, messages[0])
 
 
-class _ResendPayload(resend.ResendPayload):  # type: ignore[misc]
+class _EncodedFile(Attachment):  # type: ignore[misc]
+    @property
+    def b64content(self) -> str:
+        """Its base64, which is the same for all mails that it goes with."""
+        encoded: str = self._attachment.file.base64
+        return encoded
+
+    b64content_utf8 = b64content
+
+
+class _WithFiles:
+    def prepped_attachments(self, attachments: Sequence[Any]) -> list[_EncodedFile]:
+        return [_EncodedFile(one) for one in attachments]
+
+
+class _ResendPayload(_WithFiles, resend.ResendPayload):  # type: ignore[misc]
     together: Sequence[Any] = ()
 
     def get_api_endpoint(self) -> Any:
@@ -72,7 +88,7 @@ class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
         return _SendGridPayload(message, defaults, self)
 
 
-class _SendGridPayload(sendgrid.SendGridPayload):  # type: ignore[misc]
+class _SendGridPayload(_WithFiles, sendgrid.SendGridPayload):  # type: ignore[misc]
     def set_anymail_id(self) -> None:
         key = getattr(self.message, "idempotency_key", None)
         if not key:
