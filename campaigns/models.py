@@ -1227,8 +1227,13 @@ class Reply(AgencyRow):
         _("label set by"), max_length=254, blank=True, db_default="", default="", help_text=_("Empty: the machine.")
     )
     decided_at = models.DateTimeField(_("label set at"), null=True)
+    # Emptied by the database: an operator is deleted where no agency's tables are.
     assigned_to = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("assigned to")
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        related_name="+",
+        verbose_name=_("assigned to"),
     )
     read_at = models.DateTimeField(_("read"), null=True)
     snoozed_until = models.DateTimeField(_("snoozed until"), null=True)

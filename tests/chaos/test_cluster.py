@@ -7,12 +7,13 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from campaigns import control, jobs, launch, progress
@@ -201,6 +202,17 @@ def test_a_database_that_has_gone_is_started_again(
     monkeypatch.delenv("DATABASE_URL", raising=False)
     Machine(None, clusters=0, workers=0).look_after()
     assert server.runs()
+    # It replays its log for as long as that takes, and is left to it.
+    wait_for(answers, lambda: "the database answered again")
+
+
+def answers() -> bool:
+    """Whether the database takes connections."""
+    connection.close()
+    with suppress(OperationalError):
+        connection.ensure_connection()
+        return True
+    return False
 
 
 def test_both_clusters_are_killed_whole_in_mid_send(machine: Machine, two_agencies: Scene) -> None:
