@@ -15,8 +15,10 @@ from campaigns.models import (
     ConsentEntry,
     Contact,
     ContactList,
+    Endpoint,
     Erasure,
     FeedEntry,
+    HookDelivery,
     Intake,
     Message,
     RejectedRow,
@@ -96,6 +98,21 @@ def replies_for(user: Visitor) -> QuerySet[Reply]:
 def feed_for(user: Visitor) -> QuerySet[FeedEntry]:
     """What this user may be told of what has happened, in its order."""
     return _seen_by(user, FeedEntry.objects.filter(position__isnull=False).order_by("position"))
+
+
+def endpoints_for(user: Visitor) -> QuerySet[Endpoint]:
+    """The webhooks that this user may see."""
+    return _seen_by(user, Endpoint.objects.order_by("pk"))
+
+
+def may_change_endpoints(user: Visitor) -> bool:
+    """Whether this user may say where events are posted, and so take all that they tell out of the agency."""
+    return isinstance(user, User) and user.has_perm("campaigns.change_endpoint")
+
+
+def deliveries_for(user: Visitor) -> QuerySet[HookDelivery]:
+    """The deliveries of events that this user may see, the latest first."""
+    return _seen_by(user, HookDelivery.objects.select_related("endpoint").order_by("-pk"))
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

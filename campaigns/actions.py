@@ -10,9 +10,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns import answers, control, conversations, doubt, feasibility, held, jobs, trials
+from campaigns import answers, control, conversations, doubt, feasibility, held, hooks, jobs, trials
 from campaigns import launch as launching
-from campaigns.models import Campaign, Contact, Message, Reply, Step, TrialMail
+from campaigns.models import Campaign, Contact, Endpoint, HookDelivery, Message, Reply, Step, TrialMail
 from tenants import context
 
 Status = Campaign.Status
@@ -97,6 +97,38 @@ def answer(reply: Reply, text: str, *, by: str, once: UUID, now: datetime) -> Tr
     conversations.read(reply, now=now)
     jobs.ring_for_trials()
     return asked
+
+
+def test_hook(endpoint: Endpoint, *, now: datetime) -> HookDelivery:
+    """Let a worker post a test event there now. Raises ActionRefusedError where the webhook is off."""
+    try:
+        made = hooks.test(endpoint, now=now)
+    except hooks.HookRefusedError as refused:
+        raise ActionRefusedError(str(refused)) from None
+    jobs.ring_for_hooks()
+    return made
+
+
+def redeliver(
+    endpoint: Endpoint,
+    *,
+    now: datetime,
+    deliveries: Iterable[int] | None = None,
+    failed_since: datetime | None = None,
+) -> int:
+    """Let a worker post again what has ended: these, by id, or what has failed since then; return how many."""
+    if failed_since is not None:
+        count = hooks.redeliver_failed(endpoint, failed_since, now=now)
+    else:
+        count = hooks.redeliver(endpoint.deliveries.filter(pk__in=deliveries or []), now=now)
+    jobs.ring_for_hooks()
+    return count
+
+
+def switch_on_hook(endpoint: Endpoint) -> None:
+    """Let a worker go on where the webhook stopped."""
+    hooks.switch_on(endpoint)
+    jobs.ring_for_hooks()
 
 
 def _count_as_sent(messages: QuerySet[Message], by: str, now: datetime) -> str:

@@ -32,7 +32,9 @@ from campaigns.models import (
     Campaign,
     Contact,
     ContactList,
+    Endpoint,
     Erasure,
+    HookDelivery,
     Intake,
     Message,
     RejectedRow,
@@ -599,6 +601,31 @@ class StepFileAdmin(ReadOnly):
         return str(file.step.campaign)
 
 
+class EndpointAdmin(ReadOnly):
+    """Webhooks to which events are posted. The portal and the API change them; their secrets are shown nowhere."""
+
+    list_display = ("__str__", "url", "state", "failing_since", "created_at")
+    search_fields = ("name", "url")
+    fields = ("name", "url", "kinds", "created_at", "failing_since", ("off", "off_at"))
+    ordering = ("pk",)
+
+    @display(  # type: ignore[untyped-decorator]
+        description=gettext_lazy("state"), label={"on": "success", "off": "danger"}
+    )
+    def state(self, endpoint: Endpoint) -> tuple[str, str]:
+        return ("off", endpoint.get_off_display()) if endpoint.off else ("on", _("on"))
+
+
+class HookDeliveryAdmin(ReadOnly):
+    """Events on their way to webhooks."""
+
+    list_display = ("kind", "position", "endpoint", "state", "attempts", "at", "next_at", "done_at")
+    list_filter = ("state", "kind", ("endpoint", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("endpoint",)
+    fields = ("endpoint", ("kind", "position", "at"), ("state", "attempts"), ("next_at", "done_at"))
+    ordering = ("-pk",)
+
+
 class MessageAdmin(ReadOnly):
     """Each mail: where it is, and why it has not gone."""
 
@@ -704,6 +731,8 @@ for _model, _admin in (
     (Reply, ReplyAdmin),
     (TrialMail, TrialMailAdmin),
     (StepFile, StepFileAdmin),
+    (Endpoint, EndpointAdmin),
+    (HookDelivery, HookDeliveryAdmin),
 ):
     sites.agency.register(_model, _admin)
 sites.operator.register(OperatorErasure, OperatorErasureAdmin)

@@ -27,6 +27,7 @@ from campaigns import (
     files,
     forecast,
     held,
+    hooks,
     inspection,
     pace,
     results,
@@ -38,8 +39,11 @@ from campaigns.models import (
     Campaign,
     ConsentEntry,
     ContactList,
+    Endpoint,
     Erasure,
     FeedEntry,
+    HookAttempt,
+    HookDelivery,
     Message,
     Metric,
     ReplyLabel,
@@ -1101,6 +1105,183 @@ class ReplyViewSet(ViewSet):
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return Response(AnswerSerializer(made).data, status=202)
+
+
+class EndpointSerializer(serializers.Serializer[Any]):
+    """A webhook: an address to which events are posted."""
+
+    id = serializers.IntegerField(read_only=True)
+    url = serializers.CharField(max_length=500, help_text="https, on the public internet, at port 443 or 8443.")
+    name = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    types = serializers.ListField(
+        child=serializers.ChoiceField(choices=FeedEntry.Kind.choices),
+        source="kinds",
+        required=False,
+        help_text="What is posted there; empty is everything.",
+    )
+    enabled = serializers.BooleanField(
+        required=False, write_only=True, help_text="Whether anything is posted; off, it is kept for it. Read as well."
+    )
+    disabled_reason = serializers.CharField(
+        source="off", read_only=True, help_text="person, failing (for five days) or gone (it answered 410); else empty."
+    )
+    disabled_at = serializers.DateTimeField(source="off_at", read_only=True)
+    failing_since = serializers.DateTimeField(read_only=True, help_text="null once a post has been taken.")
+    position = serializers.IntegerField(read_only=True, help_text="Up to where in the feed of events it was told.")
+    created_at = serializers.DateTimeField(read_only=True)
+
+    def to_representation(self, instance: Any) -> Any:
+        return {**super().to_representation(instance), "enabled": not instance.off}
+
+
+class AttemptSerializer(serializers.ModelSerializer[HookAttempt]):
+    """One post of an event."""
+
+    class Meta:
+        model = HookAttempt
+        fields = ("at", "status", "failure", "milliseconds", "answer")
+        extra_kwargs = {
+            "status": {"help_text": "null where no answer came."},
+            "failure": {"help_text": "Why none came: refused, dns, connection, tls, timeout or answer; else empty."},
+            "answer": {"help_text": "The first 1,024 bytes of the answer's body."},
+        }
+
+
+class DeliverySerializer(serializers.Serializer[Any]):
+    """One event on its way to one webhook."""
+
+    id = serializers.IntegerField()
+    webhook_id = serializers.SerializerMethodField(help_text="The header of the same name, at every attempt.")
+    position = serializers.IntegerField(help_text="In the feed of events; null for a test.")
+    type = serializers.CharField(source="kind")
+    timestamp = serializers.DateTimeField(source="at")
+    state = serializers.ChoiceField(choices=HookDelivery.State.choices)
+    attempts = serializers.IntegerField(help_text="Since it was last asked for.")
+    next_at = serializers.DateTimeField(help_text="null once it has ended.")
+    done_at = serializers.DateTimeField(help_text="null while it waits.")
+
+    def get_webhook_id(self, delivery: HookDelivery) -> str:
+        return hooks.id_of(delivery)
+
+
+class DeliveriesQuerySerializer(serializers.Serializer[Any]):
+    """What part of the log is asked for."""
+
+    state = serializers.ChoiceField(choices=HookDelivery.State.choices, required=False)
+    type = serializers.CharField(max_length=30, required=False)
+
+
+class RedeliverSerializer(serializers.Serializer[Any]):
+    """What is posted again: these deliveries, or what has failed since a time."""
+
+    deliveries = serializers.ListField(child=serializers.IntegerField(min_value=1), max_length=1000, required=False)
+    failed_since = serializers.DateTimeField(required=False)
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if len(given) != 1:
+            raise serializers.ValidationError(_("Give either `deliveries` or `failed_since`."))
+        return given
+
+
+class EndpointViewSet(ViewSet):
+    """The webhooks of the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+
+    def list(self, request: Request) -> Response:
+        """All of them."""
+        return Response(EndpointSerializer(access.endpoints_for(request.user), many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One of them."""
+        return Response(EndpointSerializer(self._found(request, pk)).data)
+
+    def create(self, request: Request) -> Response:
+        """A new one, which is told what happens from now on. `secret` is in this answer alone."""
+        self._allow(request)
+        given = EndpointSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = {name: value for name, value in given.validated_data.items() if name != "enabled"}
+        try:
+            made, secret = hooks.create(**values, now=timezone.now())
+        except hooks.HookRefusedError as refused:
+            raise serializers.ValidationError({"url": [str(refused)]}) from None
+        return Response({**EndpointSerializer(made).data, "secret": secret}, status=201)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change what is given. `enabled` true lets it go on where it stopped."""
+        self._allow(request)
+        endpoint = self._found(request, pk)
+        given = EndpointSerializer(data=request.data, partial=True)
+        given.is_valid(raise_exception=True)
+        values = dict(given.validated_data)
+        enabled = values.pop("enabled", None)
+        try:
+            hooks.change(endpoint, **values)
+        except hooks.HookRefusedError as refused:
+            raise serializers.ValidationError({"url": [str(refused)]}) from None
+        if enabled is True:
+            actions.switch_on_hook(endpoint)
+        elif enabled is False:
+            hooks.switch_off(endpoint, now=timezone.now())
+        return self.retrieve(request, pk)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete it with its log."""
+        self._allow(request)
+        hooks.delete(self._found(request, pk))
+        return Response(status=204)
+
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, pk: str) -> Response:
+        """A new secret, in this answer alone. For 24 hours posts are signed with the one before as well."""
+        self._allow(request)
+        return Response({"secret": hooks.rotate(self._found(request, pk), now=timezone.now())})
+
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:
+        """Post a test event; 409 where it is switched off."""
+        self._allow(request)
+        try:
+            made = actions.test_hook(self._found(request, pk), now=timezone.now())
+        except actions.ActionRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return Response(DeliverySerializer(made).data, status=202)
+
+    @action(detail=True)
+    def deliveries(self, request: Request, pk: str) -> Response:
+        """Its log, the latest first."""
+        asked = DeliveriesQuerySerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        wanted = {"kind" if name == "type" else name: value for name, value in asked.validated_data.items()}
+        pages = Pages()
+        found = access.deliveries_for(request.user).filter(endpoint=self._found(request, pk), **wanted)
+        shown = pages.paginate_queryset(found, request, view=self)
+        return pages.get_paginated_response(DeliverySerializer(shown, many=True).data)
+
+    @action(detail=True, url_path=r"deliveries/(?P<delivery>[0-9]{1,18})")
+    def delivery(self, request: Request, pk: str, delivery: str) -> Response:
+        """One delivery with its attempts, the latest first, and in `body` what would be posted now."""
+        found = get_object_or_404(access.deliveries_for(request.user), endpoint=self._found(request, pk), pk=delivery)
+        tries = AttemptSerializer(found.tries.order_by("-pk")[: Pages.page_size], many=True).data
+        return Response({**DeliverySerializer(found).data, "tries": tries, "body": hooks.body_of(found)})
+
+    @action(detail=True, methods=["post"])
+    def redeliver(self, request: Request, pk: str) -> Response:
+        """Post again what has ended: `deliveries` by their ids, or all that has failed since `failed_since`."""
+        self._allow(request)
+        endpoint = self._found(request, pk)
+        given = RedeliverSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return Response({"count": actions.redeliver(endpoint, **given.validated_data, now=timezone.now())}, status=202)
+
+    def _found(self, request: Request, pk: str) -> Endpoint:
+        found: Endpoint = get_object_or_404(access.endpoints_for(request.user), pk=pk)
+        return found
+
+    def _allow(self, request: Request) -> None:
+        if not access.may_change_endpoints(request.user):
+            raise PermissionDenied
 
 
 class Conflict(APIException):

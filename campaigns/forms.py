@@ -21,7 +21,19 @@ from campaigns import files, launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
 from campaigns.contact_columns import NAMES
 from campaigns.intake import Grounds
-from campaigns.models import Basis, Campaign, Contact, ContactList, Duplicates, Intake, Metric, Step, StopOn, StopScope
+from campaigns.models import (
+    Basis,
+    Campaign,
+    Contact,
+    ContactList,
+    Duplicates,
+    FeedEntry,
+    Intake,
+    Metric,
+    Step,
+    StopOn,
+    StopScope,
+)
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import Text
 from providers.accounts.routing import Route
@@ -116,6 +128,34 @@ class EraseForm(forms.Form):
     meant = forms.BooleanField(
         label=gettext_lazy("Erase it for good: nobody can bring it back"),
         error_messages={"required": gettext_lazy("Tick this too: what is erased cannot be brought back.")},
+    )
+
+
+class EndpointForm(forms.Form):
+    """A webhook: where it leads, and what is posted there."""
+
+    url = forms.CharField(
+        label=gettext_lazy("Address"),
+        max_length=500,
+        widget=forms.URLInput(attrs={"placeholder": "https://example.com/hook", "autocomplete": "off"}),
+        help_text=gettext_lazy("Begins with https:// and can be reached from the internet."),
+    )
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=120, required=False)
+    kinds = forms.MultipleChoiceField(
+        label=gettext_lazy("Events"),
+        choices=FeedEntry.Kind.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=gettext_lazy("With none ticked it gets all of them."),
+    )
+
+
+class RedeliverForm(forms.Form):
+    """Since when what has failed is posted again."""
+
+    failed_since = forms.DateTimeField(
+        label=gettext_lazy("Failed since"),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
 
 

@@ -20,6 +20,7 @@ from campaigns import (
     failover,
     feasibility,
     feedback,
+    hooks,
     lifecycle,
     returned,
     signups,
@@ -199,6 +200,16 @@ def send_trials() -> None:
 
 
 @job
+def post_events() -> None:
+    """Every minute: post what happened to the webhooks of all agencies."""
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    others = turns.Slice(lambda: jobs.crowded(post_events))
+    if hooks.post(list(context.ready_agencies()), clock=clock, until=until, interrupted=others.over):
+        jobs.enqueue(post_events)
+
+
+@job
 def audit() -> None:
     """Every night: prove the quotas; a drift is an error in the log, and so an alert."""
     for drift in audit_quota().drifts:
@@ -213,6 +224,7 @@ def warm() -> None:
     def look_after(agency: Agency) -> None:
         warming.advance(agency.zone, now=clock())
         senders.purge(now=clock())
+        hooks.purge(now=clock())
 
     webhooks.prune(now=clock())
     inbox.prune(now=clock())
@@ -255,6 +267,12 @@ def ring_about_doubts(*, now: datetime) -> datetime | None:
     for account_id in found.accounts:
         jobs.enqueue(ask, account_id)
     return found.following
+
+
+def ring_for_hooks() -> None:
+    """Let a worker post to webhooks now."""
+    with context.public():
+        jobs.enqueue(post_events)
 
 
 def ring_for_trials() -> bool:

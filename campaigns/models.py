@@ -17,6 +17,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from campaigns import gaps, pace, precedence
+from campaigns.posting import Failure
 from campaigns.reasons import PauseReason, Reason
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import FURTHER, MOST_WEIGHT, OWN, Text
@@ -1434,3 +1435,113 @@ class FeedEntry(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.position}: {self.kind}"
+
+
+class Endpoint(AgencyRow):
+    """An address of somebody else's to which events are posted as they are told. Written by `hooks` alone.
+
+    `kinds`: what is posted there, everything where empty. `position`: up to where the feed was looked through for it.
+    `secrets` has the `current` signing secret and, until `previous_until`, the `previous` one. `failing_since`: no post
+    has been taken since.
+    """
+
+    class Off(models.TextChoices):
+        """Why nothing is posted to it any more."""
+
+        PERSON = "person", _("switched off by a person")
+        FAILING = "failing", _("nothing was taken for five days")
+        GONE = "gone", _("it answered that it is gone for good (410)")
+
+    key = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), unique=True, editable=False)
+    url = models.CharField(_("address"), max_length=1000)
+    name = models.CharField(_("name"), max_length=120, blank=True, default="")
+    kinds = ArrayField(
+        models.CharField(max_length=30, choices=FeedEntry.Kind.choices),
+        verbose_name=_("events"),
+        default=list,
+        blank=True,
+    )
+    secrets = SecretsField(_("secret"))
+    previous_until = models.DateTimeField(null=True)
+    position = models.BigIntegerField(_("position"), default=0)
+    created_at = models.DateTimeField(_("created"))
+    failing_since = models.DateTimeField(_("nothing taken since"), null=True)
+    off = models.CharField(_("off"), max_length=7, choices=Off.choices, blank=True, default="")
+    off_at = models.DateTimeField(_("off since"), null=True)
+
+    class Meta:
+        verbose_name = _("webhook")
+        verbose_name_plural = _("webhooks")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(off="", off_at=None) | (~Q(off="") & Q(off_at__isnull=False)),
+                name="an_endpoint_is_off_since_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.url
+
+
+class HookDelivery(AgencyRow):
+    """One event on its way to one endpoint. What is posted is described at each attempt and kept nowhere.
+
+    `position` is that in the feed; a test event has none. `attempts` counts since it was last asked for;
+    `claimed_until`: a worker posts it.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        DELIVERED = "delivered", pgettext_lazy("webhook", "Delivered")
+        FAILED = "failed", pgettext_lazy("webhook", "Failed")
+
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="deliveries", db_index=False)
+    position = models.BigIntegerField(_("position"), null=True)
+    kind = models.CharField(_("event"), max_length=30)
+    at = models.DateTimeField(_("when"))
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.WAITING)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    next_at = models.DateTimeField(_("next attempt"), null=True)
+    claimed_until = models.DateTimeField(null=True)
+    done_at = models.DateTimeField(_("ended"), null=True)
+
+    class Meta:
+        verbose_name = _("delivery of an event")
+        verbose_name_plural = _("deliveries of events")
+        constraints = [
+            # The log of an endpoint, in order, is read by it as well.
+            models.UniqueConstraint(fields=["endpoint", "position"], name="an_event_goes_to_an_endpoint_once"),
+            models.CheckConstraint(
+                condition=Q(state="waiting", done_at=None, next_at__isnull=False)
+                | (~Q(state="waiting") & Q(done_at__isnull=False, next_at=None, claimed_until=None)),
+                name="a_delivery_waits_or_has_ended",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["endpoint", "next_at", "id"], condition=Q(state="waiting"), name="hook_deliveries_due"
+            ),
+            models.Index(fields=["endpoint", "-id"], name="hook_deliveries_log"),
+            models.Index(fields=["done_at"], condition=Q(done_at__isnull=False), name="hook_deliveries_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.position}"
+
+
+class HookAttempt(AgencyRow):
+    """One post of an event: the status that came back, or why there is none, and the beginning of the answer."""
+
+    delivery = models.ForeignKey(HookDelivery, models.CASCADE, related_name="tries")
+    at = models.DateTimeField(_("when"))
+    status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
+    failure = models.CharField(_("no answer because"), max_length=10, choices=Failure.choices, blank=True, default="")
+    milliseconds = models.PositiveIntegerField(_("milliseconds"))
+    answer = models.TextField(_("answer"), blank=True, default="")
+
+    class Meta:
+        verbose_name = _("attempt to post an event")
+        verbose_name_plural = _("attempts to post events")
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.status or self.failure}"

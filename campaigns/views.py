@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -37,6 +38,7 @@ from campaigns import (
     files,
     forecast,
     held,
+    hooks,
     inspection,
     intake,
     preview,
@@ -49,7 +51,9 @@ from campaigns import (
 from campaigns.forms import (
     CampaignForm,
     ContactForm,
+    EndpointForm,
     EraseForm,
+    RedeliverForm,
     StepFileForm,
     UploadForm,
     VariantFields,
@@ -60,7 +64,11 @@ from campaigns.models import (
     Campaign,
     Contact,
     ContactList,
+    Endpoint,
     Erasure,
+    FeedEntry,
+    HookAttempt,
+    HookDelivery,
     Intake,
     Message,
     Step,
@@ -416,6 +424,151 @@ def erasures(request: HttpRequest) -> HttpResponse:
     receipts = [{"receipt": one, "lines": erasure.lines(one)} for one in page.object_list]
     found = {"form": form, "may": may, "page": page, "receipts": receipts}
     return render(request, "campaigns/erasures.html", found)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def webhooks(request: HttpRequest) -> HttpResponse:
+    """The webhooks, and the way to a new one, whose secret is shown in the answer alone."""
+    may = access.may_change_endpoints(request.user)
+    if request.method == "POST" and not may:
+        raise PermissionDenied
+    form = EndpointForm(request.POST or None)
+    if form.is_valid():
+        try:
+            made, secret = hooks.create(**form.cleaned_data, now=timezone.now())
+        except hooks.HookRefusedError as refused:
+            form.add_error("url", str(refused))
+        else:
+            return _webhook(request, made, secret=secret)
+    found = {"endpoints": access.endpoints_for(request.user), "form": form, "may": may}
+    return render(request, "campaigns/webhooks.html", found)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def webhook(request: HttpRequest, id: int) -> HttpResponse:
+    """One webhook: its log, what is posted there, and what may be done with it."""
+    endpoint = get_object_or_404(access.endpoints_for(request.user), pk=id)
+    if request.method != "POST":
+        return _webhook(request, endpoint)
+    if not access.may_change_endpoints(request.user):
+        raise PermissionDenied
+    form = EndpointForm(request.POST)
+    if form.is_valid():
+        try:
+            hooks.change(endpoint, **form.cleaned_data)
+        except hooks.HookRefusedError as refused:
+            form.add_error("url", str(refused))
+        else:
+            messages.success(request, _("Saved."))
+            return redirect("campaigns:webhook", endpoint.pk)
+    return _webhook(request, endpoint, form=form)
+
+
+@login_required
+@require_POST
+def webhook_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
+    """Test it, give it a new secret, switch it off or on, delete it, or post again what has ended."""
+    endpoint = get_object_or_404(access.endpoints_for(request.user), pk=id)
+    if action not in {"rotate", *WEBHOOK_ACTIONS}:
+        raise Http404
+    if not access.may_change_endpoints(request.user):
+        raise PermissionDenied
+    if action == "rotate":
+        return _webhook(request, endpoint, secret=hooks.rotate(endpoint, now=timezone.now()))
+    try:
+        messages.success(request, WEBHOOK_ACTIONS[action](endpoint, request))
+    except actions.ActionRefusedError as refused:
+        messages.error(request, str(refused))
+    return redirect("campaigns:webhooks") if action == "delete" else redirect("campaigns:webhook", endpoint.pk)
+
+
+@login_required
+@require_GET
+def webhook_delivery(request: HttpRequest, id: int, delivery: int) -> HttpResponse:
+    """One event that goes to a webhook: its attempts, the answers, and what would be posted now."""
+    one = get_object_or_404(access.deliveries_for(request.user), endpoint=id, pk=delivery)
+    found = {
+        "delivery": one,
+        "label": hooks.label(one.kind),
+        "tries": one.tries.order_by("-pk")[:ROWS_PER_PAGE],
+        "body": json.dumps(json.loads(hooks.body_of(one)), indent=2, ensure_ascii=False),
+        "id_header": hooks.id_of(one),
+        "may": access.may_change_endpoints(request.user),
+    }
+    return render(request, "campaigns/webhook_delivery.html", found)
+
+
+def _webhook(
+    request: HttpRequest, endpoint: Endpoint, *, secret: str = "", form: EndpointForm | None = None
+) -> HttpResponse:
+    """Its page; with its new secret it is not kept by any cache."""
+    rows = access.deliveries_for(request.user).filter(endpoint=endpoint)
+    state, kind = request.GET.get("state", ""), request.GET.get("event", "")
+    rows = rows.filter(state=state) if state in HookDelivery.State.values else rows
+    rows = rows.filter(kind=kind) if kind else rows
+    page = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    last = HookAttempt.objects.filter(delivery__in=[one.pk for one in page]).order_by("delivery", "-pk")
+    latest = {one.delivery_id: one for one in last.distinct("delivery")}
+    given = {"url": endpoint.url, "name": endpoint.name, "kinds": endpoint.kinds}
+    found = {
+        "endpoint": endpoint,
+        "secret": secret,
+        "form": form or EndpointForm(initial=given),
+        "again": RedeliverForm(initial={"failed_since": timezone.localtime() - timedelta(days=1)}),
+        "page": page,
+        "rows": [{"delivery": one, "label": hooks.label(one.kind), "last": latest.get(one.pk)} for one in page],
+        "states": HookDelivery.State.choices,
+        "kinds": [*FeedEntry.Kind.choices, (hooks.TEST, hooks.label(hooks.TEST))],
+        "wanted": {"state": state, "event": kind},
+        "may": access.may_change_endpoints(request.user),
+    }
+    response = render(request, "campaigns/webhook.html", found)
+    if secret:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _switch_off_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
+    hooks.switch_off(endpoint, now=timezone.now())
+    return _("Switched off. What happens meanwhile is kept for it.")
+
+
+def _switch_on_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
+    actions.switch_on_hook(endpoint)
+    return _("Switched on. It goes on where it stopped.")
+
+
+def _test_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
+    actions.test_hook(endpoint, now=timezone.now())
+    return _("A test event is on its way.")
+
+
+def _delete_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
+    hooks.delete(endpoint)
+    return _("The webhook is deleted.")
+
+
+def _redeliver(endpoint: Endpoint, request: HttpRequest) -> str:
+    one = request.POST.get("delivery", "")
+    if one.isascii() and one.isdigit() and len(one) < 19:
+        count = actions.redeliver(endpoint, deliveries=[int(one)], now=timezone.now())
+    else:
+        form = RedeliverForm(request.POST)
+        if not form.is_valid():
+            raise actions.ActionRefusedError(_("Say since when."))
+        count = actions.redeliver(endpoint, **form.cleaned_data, now=timezone.now())
+    return ngettext("%(count)d event is posted again.", "%(count)d events are posted again.", count) % {"count": count}
+
+
+WEBHOOK_ACTIONS: dict[str, Callable[[Endpoint, HttpRequest], str]] = {
+    "off": _switch_off_hook,
+    "on": _switch_on_hook,
+    "test": _test_hook,
+    "delete": _delete_hook,
+    "redeliver": _redeliver,
+}
 
 
 @login_required

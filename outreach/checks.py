@@ -26,7 +26,7 @@ Findings = list[checks.CheckMessage]
 
 def register_all() -> None:
     """Let every command that checks the project run these first."""
-    for check in (check_queue, check_connections, check_tenancy, check_keys, check_mail, check_hosts):
+    for check in (check_queue, check_connections, check_tenancy, check_keys, check_mail, check_hosts, check_hooks):
         checks.register(check)
     checks.register(check_server, checks.Tags.database)
 
@@ -154,6 +154,14 @@ def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Findings:
         except ValidationError as error:
             found.append(_error(number, f"{name} is {value!r}.", " ".join(error.messages)))
     return found
+
+
+def check_hooks(app_configs: Sequence[AppConfig] | None, **_: Any) -> Findings:
+    """Where others can sign in, what they write must lead to nothing inside."""
+    if settings.HOOKS_INSIDE and settings.PUBLIC_HOST != "localhost":
+        hint = "Take HOOKS_INSIDE out: anybody who signs in could make this host post to its own services."
+        return [_error(43, f"HOOKS_INSIDE is on at {settings.PUBLIC_HOST}.", hint)]
+    return []
 
 
 def check_server(app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any) -> Findings:

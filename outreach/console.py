@@ -106,6 +106,13 @@ AGENCY: tuple[Group, ...] = (
             (gettext_lazy("Senders"), "alternate_email", "senders", "sender"),
         ),
     ),
+    (
+        gettext_lazy("Programs"),
+        (
+            (gettext_lazy("Webhooks"), "webhook", "campaigns", "endpoint"),
+            (gettext_lazy("Deliveries"), "send", "campaigns", "hookdelivery"),
+        ),
+    ),
     PEOPLE,
 )
 

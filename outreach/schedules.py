@@ -7,6 +7,7 @@ from campaigns import jobs as campaigns
 
 SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
     "take back and ring": (campaigns.tick, 1),
+    "post events": (campaigns.post_events, 1),
     "ask accounts": (campaigns.checkup, 5),
     "pause what cannot go on": (campaigns.check_possible, 5),
     "warm up domains": (campaigns.warm, 60),

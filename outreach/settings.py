@@ -316,6 +316,10 @@ WIRE_TIMEOUTS = {
     "smtp": {"connect_timeout": 5, "command_timeout": 15, "answer_timeout": 30},
     "http": {"connect_timeout": 5, "read_timeout": 30},
 }
+# Whether outbound webhooks may go to http addresses and to this host itself: where all that is served here is too.
+HOOKS_INSIDE = env.bool("HOOKS_INSIDE", PUBLIC_HOST == "localhost")
+# How long the log of outbound webhooks goes back.
+HOOK_LOG_LIFE = timedelta(days=env.int("HOOK_LOG_DAYS", 30))
 LEASE = timedelta(minutes=5)
 # How long somebody who has signed up for a list has to confirm it; then what they gave is deleted.
 SIGN_UP_LIFE = timedelta(days=env.int("SIGN_UP_DAYS", 7))

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from campaigns.api import (
     CampaignViewSet,
     ContactViewSet,
+    EndpointViewSet,
     ErasureViewSet,
     FeedViewSet,
     ListViewSet,
@@ -30,6 +31,7 @@ class Nowhere(APIView):
 router = SimpleRouter()
 router.register("campaigns", CampaignViewSet, basename="campaign")
 router.register("contacts", ContactViewSet, basename="contact")
+router.register("endpoints", EndpointViewSet, basename="endpoint")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")
 router.register("lists", ListViewSet, basename="list")

@@ -34,6 +34,7 @@ TONES = {
     "healthy": "success",
     "up": "success",
     "accepted": "success",
+    "delivered": "success",
     "planned": "info",
     "scheduled": "info",
     "claimed": "info",
@@ -71,6 +72,7 @@ NAVIGATION = (
             NavItem(_("Dashboard"), "layout-dashboard", "analytics:dashboard"),
             NavItem(_("Campaigns"), "send", "campaigns:list"),
             NavItem(_("Contacts"), "users", "campaigns:contacts"),
+            NavItem(_("Webhooks"), "webhook", "campaigns:webhooks"),
         ),
     ),
 )

@@ -18,11 +18,14 @@ from campaigns.models import (
     Contact,
     ContactList,
     DoubtEntry,
+    Endpoint,
     Enrollment,
     Erasure,
     ErasureKey,
     FeedEntry,
     FormerSubject,
+    HookAttempt,
+    HookDelivery,
     Intake,
     LaunchForecast,
     Link,
@@ -187,6 +190,15 @@ def plant(agency: Agency) -> dict[str, Model]:
             received_at=NOW,
         )
         make(FeedEntry, kind="suppression.added", at=NOW, position=FIRST_ID, data={"value": f"no@{MARK}.test"})
+        hook = make(
+            Endpoint,
+            url=f"https://{MARK}.example/hook",
+            name=f"{MARK} hook",
+            secrets={"current": "whsec_" + MARK},
+            created_at=NOW,
+        )
+        posted = make(HookDelivery, endpoint=hook, position=FIRST_ID, kind="suppression.added", at=NOW, next_at=NOW)
+        make(HookAttempt, delivery=posted, at=NOW, status=500, milliseconds=1, answer=MARK)
         make(DoubtEntry, message=message, what="sent_again", by=f"dan@{MARK}.test", at=NOW)
         make(TrialMail, step=step, contact=person, recipient=f"dan@{MARK}.test", by=f"dan@{MARK}.test", asked_at=NOW)
         make(Group, name=f"{MARK} group")

@@ -224,3 +224,11 @@ def test_no_command_starts_with_wrong_variables_and_none_shows_a_traceback(
     assert [text for text in said if text not in done.stderr] == []
     assert "Traceback" not in done.stderr
     assert "pa55" not in done.stdout + done.stderr
+
+
+def test_where_others_sign_in_nothing_inside_is_posted_to(settings: Any) -> None:
+    settings.HOOKS_INSIDE, settings.PUBLIC_HOST = True, "outreach.example.com"
+    settings.KEYS_ARE_LOCAL = False
+    assert set(found()) == {"polza.E043"}
+    settings.HOOKS_INSIDE = False
+    assert found() == {}
