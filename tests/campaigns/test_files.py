@@ -278,6 +278,31 @@ def html_of(mail: dict[str, Any]) -> str:
             return str(whole.get_body(["html"]).get_content())
 
 
+@pytest.mark.parametrize("room", [True, False])
+def test_each_takes_its_place_in_the_rate_of_an_account_that_counts_requests(
+    alpha: Agency, accounts: dict[str, Account], draft: Campaign, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    asked: list[Account] = []
+
+    def answer(account: Account, *_: object) -> bool:
+        asked.append(account)
+        return room
+
+    monkeypatch.setattr(delivery, "wait_for_turn", answer)
+    with context.entered(alpha):
+        Campaign.objects.update(distribution="shares", shares={"resend": 100})
+        launch.launch(Campaign.objects.get(), now=NOON)
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=accounts["resend"])
+        batch = dispatch.claim_batch(alpha, allotment, now=NOON, limit=12)
+        with delivery.Lines(accounts["resend"]) as lines:
+            sending = delivery.Delivery(
+                alpha, accounts["resend"], lines, lambda: NOON, until=NOON + timedelta(minutes=1)
+            )
+            sending.run(delivery.Batch(batch), lambda: None)
+        assert stage.statuses(draft) == ({"sent": 12} if room else {"scheduled": 12})
+    assert len(asked) == (12 if room else 1)
+
+
 def test_few_bytes_are_on_the_wire_at_once(
     alpha: Agency, accounts: dict[str, Account], draft: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
