@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0040_step_files'),
+        ('campaigns', '0041_unassigned'),
     ]
 
     operations = [
