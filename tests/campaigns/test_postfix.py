@@ -1,29 +1,36 @@
-"""Our mails at a real Postfix: it takes them, and what it stores is what we wrote."""
+"""Our mails at a real Postfix: what it stores is what we wrote, and what it refuses or sends back reaches its mail."""
 
+import asyncio
 import email
 import email.policy
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import dkim as dkimpy
 import pytest
+from django.db import connection
+from django.utils import timezone
 
-from campaigns import dispatch, launch
-from campaigns.models import Contact, Message
+from campaigns import dispatch, launch, returned
+from campaigns.models import Contact, Message, Suppression
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import Account
-from providers.senders.models import Sender
+from providers.accounts.receiving import Receiver, serve
+from providers.senders.models import Event, Sender
 from tenants import context
 from tenants.models import Agency
 from tests import stage
@@ -44,16 +51,38 @@ inet_protocols = ipv4
 myhostname = mx.people.example
 mydestination =
 mynetworks = 127.0.0.0/8
+smtp_dns_support_level = disabled
 alias_maps =
 alias_database =
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = reject_unauth_destination
 local_recipient_maps =
-virtual_mailbox_domains = people.example
+virtual_mailbox_domains = people.example, greylisted.example
 virtual_mailbox_base = {place}/mail
 virtual_mailbox_maps = static:all/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
+"""
+# What it refuses, greylists, has no mailbox for, cannot give on yet, and throws away. DSNs go to our own server.
+UNKIND = """
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_recipient_restrictions =
+    check_recipient_access inline:{{
+        {{ rejected.example = 550 5.1.1 no such user here }}
+        {{ deferred.example = 450 4.3.2 come back later }} }}
+    check_policy_service inet:127.0.0.1:{policy}
+transport_maps = inline:{{
+    {{ unknown.example = virtual: }}
+    {{ away.example = smtp:[127.0.0.1]:1 }}
+    {{ refused.example = smtp:[127.0.0.1]:{inbound} }}
+    {{ discarded.example = discard:thrown away }}
+    {{ bounces.test = smtp:[127.0.0.1]:{inbound} }} }}
+virtual_mailbox_maps = inline:{{ {{ @people.example = all/ }} {{ @greylisted.example = all/ }} }}
+delay_warning_time = 1s
+queue_run_delay = 1s
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+maximal_queue_lifetime = 4s
 """
 MASTER = """
 127.0.0.1:{port} inet n - n - - smtpd
@@ -68,6 +97,8 @@ proxymap  unix  - - n - - proxymap
 virtual   unix  - n n - - virtual
 error     unix  - - n - - error
 retry     unix  - - n - - error
+smtp      unix  - - n - - smtp
+discard   unix  - - n - - discard
 anvil     unix  - - n - 1 anvil
 postlog   unix-dgram n - n - 1 postlogd
 """
@@ -91,9 +122,9 @@ class Postfix:
         raise AssertionError((self.place / "log").read_text())
 
 
-@pytest.fixture
-def postfix() -> Iterator[Postfix]:
-    """A Postfix of our own: nothing of the machine's is read or written, and it speaks to nobody."""
+@contextmanager
+def running(more: str = "") -> Iterator[Postfix]:
+    """A Postfix of our own: nothing of the machine's is read or written, and it speaks to this machine alone."""
     if not Path(POSTFIX).exists():
         pytest.skip("Postfix is not installed")
     if os.getuid() != 0:
@@ -107,7 +138,7 @@ def postfix() -> Iterator[Postfix]:
         (place / name).mkdir()
     shutil.chown(place / "data", "postfix")
     shutil.chown(place / "mail", 65534, 65534)
-    (place / "etc" / "main.cf").write_text(MAIN.format(place=place))
+    (place / "etc" / "main.cf").write_text(MAIN.format(place=place) + more)
     (place / "etc" / "master.cf").write_text(MASTER.format(port=port))
     server = subprocess.Popen(
         [POSTFIX, "-c", place / "etc", "start-fg"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -122,6 +153,13 @@ def postfix() -> Iterator[Postfix]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+@pytest.fixture
+def postfix() -> Iterator[Postfix]:
+    """One that delivers all that it takes."""
+    with running() as started:
+        yield started
+
+
 def _wait_for(port: int, server: "subprocess.Popen[str]") -> None:
     until = time.monotonic() + 30
     while time.monotonic() < until and server.poll() is None:
@@ -130,6 +168,17 @@ def _wait_for(port: int, server: "subprocess.Popen[str]") -> None:
         time.sleep(0.05)
     server.terminate()
     raise AssertionError(server.communicate(timeout=30)[1])
+
+
+def own(port: int) -> Account:
+    """An account at it."""
+    return Account.objects.create(
+        name="own",
+        kind="smtp",
+        credentials={},
+        options={"host": "127.0.0.1", "port": port, "security": "none"},
+        traffic_classes=["bulk"],
+    )
 
 
 def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +190,7 @@ def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkey
         return written[envelope.message_id]
 
     monkeypatch.setattr(mime, "as_bytes", seen)
-    account = Account.objects.create(
-        name="own",
-        kind="smtp",
-        credentials={},
-        options={"host": "127.0.0.1", "port": postfix.port, "security": "none"},
-        traffic_classes=["bulk"],
-    )
+    account = own(postfix.port)
     stage.allot(alpha, account)
     with context.entered(alpha):
         records = stage.signing()
@@ -184,3 +227,103 @@ def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkey
         assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
         assert "unsubscribe%20" in read["List-Unsubscribe"]
         assert len(list(read.iter_parts())) == 2
+
+
+@pytest.fixture
+def inbound(committed: object) -> Iterator[int]:
+    """The port of our own server for what comes back."""
+    loop = asyncio.new_event_loop()
+    receiver = Receiver(["bounces.test"])
+    started = serve(receiver, host="127.0.0.1", port=0, hostname="bounces.test", most_bytes=1 << 20)
+    server = loop.run_until_complete(started)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield server.sockets[0].getsockname()[1]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    server.close()
+    receiver.close()
+    loop.close()
+
+
+@pytest.fixture
+def greylist() -> Iterator[int]:
+    """The port of a policy server (SMTPD_POLICY_README) that greylists: whom it has not seen yet comes too early."""
+    seen: set[str] = set()
+
+    class Policy(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked: dict[str, str] = {}
+            for line in self.rfile:
+                name, _, value = line.decode().strip().partition("=")
+                if name:
+                    asked[name] = value
+                    continue
+                recipient = asked["recipient"]
+                early = recipient.endswith("@greylisted.example") and recipient not in seen
+                seen.add(recipient)
+                self.wfile.write(b"action=%s\n\n" % (b"451 4.7.1 greylisted" if early else b"DUNNO"))
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Policy)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_whatever_it_does_with_a_mail_reaches_that_mail(
+    committed: dict[str, Agency], inbound: int, greylist: int, settings: Any
+) -> None:
+    settings.BOUNCE_DOMAIN = "bounces.test"
+    alpha = committed["alpha"]
+    kinds = ("people", "rejected", "deferred", "greylisted", "unknown", "away", "refused", "discarded")
+    with running(UNKIND.format(inbound=inbound, policy=greylist)) as postfix:
+        account = own(postfix.port)
+        stage.allot(alpha, account)
+        with context.entered(alpha):
+            people = stage.contact_list("p", len(kinds))
+            for person, kind in zip(Contact.objects.order_by("pk"), kinds, strict=True):
+                Contact.objects.filter(pk=person.pk).update(email=f"{kind}@{kind}.example")
+            campaign = stage.campaign(people, traffic_class="bulk")
+            launch.launch(campaign, now=NOON)
+            dispatch.drain(account.pk, clock=lambda: NOON, until=NOON + timedelta(seconds=15))
+
+            found = {row.contact.email.partition("@")[0]: row for row in Message.objects.select_related("contact")}
+            assert {kind for kind, row in found.items() if row.status == "failed"} == {"rejected"}
+            assert {kind for kind, row in found.items() if row.status == "scheduled"} == {"deferred", "greylisted"}
+            assert "450 4.3.2" in found["deferred"].detail
+            later = NOON + timedelta(hours=1, minutes=1)
+            dispatch.drain(account.pk, clock=lambda: later, until=later + timedelta(seconds=15))
+            assert stage.statuses(campaign) == {"failed": 1, "scheduled": 1, "sent": 6}
+
+        assert heard(alpha, 4, postfix) == {
+            ("unknown", "bounced", "hard"),
+            ("away", "deferred", ""),
+            ("away", "bounced", "soft"),
+            ("refused", "bounced", "soft"),
+        }
+        assert len(postfix.stored(2)) == 2
+    with context.entered(alpha):
+        assert set(Suppression.objects.values_list("value", "source")) == {
+            ("rejected@rejected.example", "bounce"),
+            ("unknown@unknown.example", "bounce"),
+        }
+
+
+def heard(agency: Agency, count: int, postfix: Postfix) -> set[tuple[str, str, str]]:
+    """What has come back of whose mail, once it is so much."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        connection.set_schema_to_public()
+        returned.take_in(clock=timezone.now)
+        with context.entered(agency):
+            emails = {row.key: row.contact.email for row in Message.objects.select_related("contact")}
+            events = Event.objects.filter(source="inbound").values_list("message", "type", "bounce_class")
+            found = {(emails[key].partition("@")[0], type_, class_) for key, type_, class_ in events}
+        if len(found) >= count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{found}\n{(postfix.place / 'log').read_text()}")
