@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from tenants import context
 from tenants.models import Agency
 from tenants.users import keys
 from tenants.users.models import User
-from tests.visitor import at
+from tests.visitor import Visitor, at, body
 
 NOON = datetime.now(UTC).replace(microsecond=0)
 URL = "http://127.0.0.1:9/hook"
@@ -352,6 +353,37 @@ def test_whoever_may_not_change_webhooks_reads_them_alone(alpha: Agency) -> None
             f"/api/v1/endpoints/{path}", content_type="application/json", headers={"authorization": f"Bearer {secret}"}
         )
         assert answer.status_code == status, (method, path)
+
+
+def test_people_do_all_of_it_in_the_portal(alpha: Agency, carols: Visitor, wire: Wire) -> None:
+    made = carols.post("/webhooks/", {"url": URL, "name": "CRM", "kinds": [ADDED]})
+    (secret,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", body(made))
+    assert made.headers["cache-control"] == "no-store"
+    with context.entered(alpha):
+        endpoint = Endpoint.objects.get()
+        assert endpoint.secrets == {"current": secret}
+        happen("a")
+    own = f"/webhooks/{endpoint.pk}/"
+    wire.answers[URL] = Answer(410, "", 0.01, "<b>gone</b>")
+    post(wire, alpha)
+    page = body(carols.get(own))
+    assert "whsec_" not in page
+    assert "gone for good" in page
+    with context.entered(alpha):
+        delivery = HookDelivery.objects.get()
+    told = body(carols.get(f"{own}deliveries/{delivery.pk}/"))
+    assert "&lt;b&gt;gone&lt;/b&gt;" in told
+    assert "a@x.example" in told
+    assert "No deliveries" in body(carols.get(f"{own}?state=delivered"))
+    assert "Post again" in told
+    assert secret not in body(carols.post(f"{own}rotate/"))
+    for action in ("on", "test", "redeliver", "off", "delete"):
+        data = {"delivery": delivery.pk} if action == "redeliver" else {}
+        assert carols.post(f"{own}{action}/", data).status_code == 302
+    assert carols.post(own, {"url": "gopher://x"}).status_code == 404
+    assert carols.post(f"{own}explode/").status_code == 404
+    with context.entered(alpha):
+        assert not HookDelivery.objects.exists()
 
 
 @pytest.fixture
