@@ -503,7 +503,18 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
 class TrialMailAdmin(ReadOnly):
     """Test mails to the agency's own people, and mails that ask to confirm a sign-up."""
 
-    list_display = ("recipient", "kind", "state", "said", "step", "account", "sender", "asked_at", "sent_at")
+    list_display = (
+        "recipient",
+        "kind",
+        "state",
+        "came_back",
+        "said",
+        "step",
+        "account",
+        "sender",
+        "asked_at",
+        "sent_at",
+    )
     list_filter = ("status", "kind")
     list_select_related = ("step", "account", "sender")
     search_fields = ("recipient", "by")
@@ -513,6 +524,7 @@ class TrialMailAdmin(ReadOnly):
         ("status", "said"),
         ("account", "sender"),
         ("asked_at", "sent_at"),
+        ("came_back", "came_back_at", "came_back_with"),
         ("key", "provider_id"),
     )
     ordering = ("-pk",)

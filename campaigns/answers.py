@@ -11,6 +11,7 @@ from html import escape
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from campaigns import permission, suppressions
@@ -134,10 +135,9 @@ def envelope(answer: TrialMail, agency: Agency, sender: Sender, key: str, own_id
     )
 
 
-def forget(contact: Contact) -> int:
-    """Erase what was answered to a person; that something was, and its quota, stays. Return how many rows."""
-    found = TrialMail.objects.filter(kind=Kind.ANSWER, contact=contact)
-    return found.update(recipient="", subject="", text="", provider_id="", reply=None)
+def of(contact: Contact) -> QuerySet[TrialMail]:
+    """What was answered to a person."""
+    return TrialMail.objects.filter(kind=Kind.ANSWER, contact=contact)
 
 
 def _of_thread(reply: Reply) -> dict[str, str]:

@@ -609,7 +609,25 @@ class TrialSerializer(serializers.ModelSerializer[TrialMail]):
 
     class Meta:
         model = TrialMail
-        fields = ("key", "step", "recipient", "by", "status", "detail", "account", "sender", "asked_at", "sent_at")
+        fields = (
+            "key",
+            "step",
+            "recipient",
+            "by",
+            "status",
+            "detail",
+            "account",
+            "sender",
+            "asked_at",
+            "sent_at",
+            "came_back",
+            "came_back_at",
+            "came_back_with",
+        )
+        extra_kwargs = {
+            "came_back": {"help_text": "bounced or complained; empty where neither was heard. It suppresses nobody."},
+            "came_back_with": {"help_text": "What the mail server or the provider said."},
+        }
 
 
 class Pages(PageNumberPagination):

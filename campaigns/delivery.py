@@ -496,8 +496,9 @@ def _concerns_account(outcome: Outcome) -> bool:
     return isinstance(outcome, NotAccepted | AccountBlocked | Unsure)
 
 
-def suppress_address(address: str, evidence: str) -> None:
-    """Never write to this address again: a server said for good that it does not exist."""
+def suppress_address(address: str, evidence: str, *, complaint: bool = False) -> None:
+    """Never write to this address again: a server said for good that it does not exist, or its owner complained."""
+    source = Suppression.Source.COMPLAINT if complaint else Suppression.Source.BOUNCE
     Suppression.objects.bulk_create(
-        [Suppression(value=address.lower(), source=Suppression.Source.BOUNCE, evidence=evidence)], ignore_conflicts=True
+        [Suppression(value=address.lower(), source=source, evidence=evidence)], ignore_conflicts=True
     )

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Min
 
-from campaigns.models import Contact, Erasure, ErasureKey, Message
+from campaigns.models import Contact, Erasure, ErasureKey, Message, TrialMail
 from providers.accounts.models import OperatorErasure, OperatorErasureKey
 
 Key = TypeVar("Key", ErasureKey, OperatorErasureKey)
@@ -81,8 +81,9 @@ def mails(keys: Iterable[UUID]) -> set[UUID]:
     """Those of these mails, by their keys, that went to people who were erased."""
     if not Erasure.objects.exists():
         return set()
-    found = Message.objects.filter(key__in=list(keys), contact__erased_at__isnull=False)
-    return set(found.values_list("key", flat=True))
+    every = list(keys)
+    found = Message.objects.filter(key__in=every, contact__erased_at__isnull=False).values_list("key", flat=True)
+    return {*found, *TrialMail.objects.filter(key__in=every, recipient="").values_list("key", flat=True)}
 
 
 def scrub(event_ids: Sequence[int]) -> None:

@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import answers, consent, erased, optout, signups, stops, tokens
+from campaigns import answers, consent, erased, optout, signups, stops, tokens, trials
 from campaigns.caps import domain_of
 from campaigns.models import (
     Contact,
@@ -242,7 +242,7 @@ def _forget(contact: Contact, value: str, now: datetime) -> dict[str, int]:
             message__in=Message.objects.filter(contact=contact).values("key"),
         ).update(recipient="", detail="", provider_id=""),
         "pauses": Pause.objects.filter(value=value).delete()[0],
-        "answers": answers.forget(contact),
+        "answers": trials.forget(answers.of(contact), subject="", text="", provider_id="", reply=None),
         "replies": Reply.objects.filter(message__contact=contact).delete()[0],
         "suppressions": Suppression.objects.filter(value=value).update(value=made_up, evidence="", remote_ip=None),
     }

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import erased, feed, lifecycle, optout, readership, stops, verdicts
+from campaigns import erased, feed, lifecycle, optout, readership, stops, trials, verdicts
 from campaigns.models import FeedEntry, Message, Suppression
 from campaigns.reasons import Reason
 from providers.accounts import hearing, silence, webhooks
@@ -244,7 +244,7 @@ def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
         # Before all else: what is known to be sent already is then told like any other mail.
         lifecycle.proved_sent([row[0] for row in again], [row[1] for row in again], now=now)
         cursor.execute(_UNKNOWN, [list(ids)])
-        unknown = [row[0] for row in cursor.fetchall()]
+        unknown = trials.heard([row[0] for row in cursor.fetchall()])
         cursor.execute(_TOLD, [_CLASSES, _CLASSES, list(ids)])
         mails = [_Mail(*(*row[:15], row[15:])) for row in cursor.fetchall()]
     new = _set_facts([mail for mail in mails if any(mail.times)])

@@ -555,7 +555,7 @@ def postpone_steps(due: Sequence[tuple[int, datetime]]) -> None:
     """Waiting follow-ups that were never tried are due at other times: (message, time)."""
     if due:
         with connection.cursor() as cursor:
-            cursor.execute(_POSTPONE_STEPS, [Reason.STEP_DELAY, [one for one, _ in due], [due_at for _, due_at in due]])
+            cursor.execute(_POSTPONE_STEPS, [[one for one, _ in due], [due_at for _, due_at in due], Reason.STEP_DELAY])
 
 
 def move(
@@ -796,6 +796,7 @@ FROM going WHERE m.id = going.id
 RETURNING m.id
 """  # noqa: S608 - of constants
 # The step is passed. What comes next is looked at unless there is none; a step taken out meanwhile has no position.
+# Locked in the order in which facts end them.
 _PASSED = """
 UPDATE campaigns_enrollment e
 SET sender_id = COALESCE(e.sender_id, w.sender_id), passed_id = w.step_id, passed_at = w.sent_at,
@@ -803,7 +804,10 @@ SET sender_id = COALESCE(e.sender_id, w.sender_id), passed_id = w.step_id, passe
         SELECT FROM campaigns_step s JOIN campaigns_step l ON l.campaign_id = s.campaign_id
         WHERE s.id = w.step_id AND l.position > COALESCE(s.position, 1)
     ) THEN w.sent_at END
-FROM {went} w
+FROM (
+    SELECT g.* FROM {went} g JOIN campaigns_enrollment l ON l.id = g.enrollment_id
+    ORDER BY l.id FOR NO KEY UPDATE OF l
+) w
 WHERE e.id = w.enrollment_id AND (e.passed_at IS NULL OR e.passed_at <= w.sent_at)
 """
 _SENT = f"""
@@ -1064,9 +1068,13 @@ UPDATE campaigns_message SET due_at = %(until)s, reason = %(reason)s WHERE id IN
 )
 """
 _POSTPONE_STEPS = """
-UPDATE campaigns_message m SET due_at = n.due_at, reason = %s
-FROM unnest(%s::bigint[], %s::timestamptz[]) AS n (id, due_at)
-WHERE m.id = n.id AND (m.status = 'scheduled') IS TRUE AND m.attempts = 0 AND m.sendings = 0
+WITH waiting AS (
+    SELECT m.id, n.due_at
+    FROM campaigns_message m JOIN unnest(%s::bigint[], %s::timestamptz[]) AS n (id, due_at) ON n.id = m.id
+    WHERE (m.status = 'scheduled') IS TRUE AND m.attempts = 0 AND m.sendings = 0
+    ORDER BY m.id FOR UPDATE OF m
+)
+UPDATE campaigns_message m SET due_at = waiting.due_at, reason = %s FROM waiting WHERE m.id = waiting.id
 """
 _BAR = f"""
 UPDATE campaigns_message m

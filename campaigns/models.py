@@ -1324,6 +1324,10 @@ class TrialMail(AgencyRow):
         FAILED = "failed", _("Failed")
         UNKNOWN = "unknown", _("In doubt")
 
+    class Came(models.TextChoices):
+        BOUNCED = "bounced", _("Bounced")
+        COMPLAINED = "complained", _("Reported as spam")
+
     class Kind(models.TextChoices):
         TRIAL = "trial", _("Test")
         CONFIRMATION = "confirmation", _("Confirmation of a sign-up")
@@ -1362,6 +1366,11 @@ class TrialMail(AgencyRow):
     attempted_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(_("sent"), null=True)
     provider_id = models.CharField(_("provider's id"), max_length=255, blank=True, default="")
+    came_back = models.CharField(
+        _("came back"), max_length=10, choices=Came.choices, blank=True, db_default="", default=""
+    )
+    came_back_at = models.DateTimeField(_("came back at"), null=True)
+    came_back_with = models.CharField(_("came back with"), max_length=300, blank=True, db_default="", default="")
 
     class Meta:
         verbose_name = _("test mail")

@@ -16,7 +16,7 @@ from datetime import datetime
 from uuid import UUID
 
 from campaigns import erased, feedback, optout, replies, tokens
-from campaigns.models import Message
+from campaigns.models import Message, TrialMail
 from providers.accounts import inbox
 from providers.accounts.events import BounceClass, EventType, Heard
 from providers.accounts.models import InboundMail
@@ -118,7 +118,7 @@ def _named(verdict: Verdict, recipients: Iterable[str], agencies: Mapping[int, A
             continue
         for agency in agencies.values():
             with context.entered(agency):
-                if Message.objects.filter(key=key).exists():
+                if Message.objects.filter(key=key).exists() or TrialMail.objects.filter(key=key).exists():
                     return _Named(agency, key)
     return None
 

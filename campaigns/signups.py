@@ -199,7 +199,7 @@ def _forget(ids: Iterable[int]) -> int:
     """Their mails stay, for they are counted, without whom they went to."""
     ids = list(ids)
     with transaction.atomic():
-        TrialMail.objects.filter(sign_up__in=ids).update(recipient="")
+        trials.forget(TrialMail.objects.filter(sign_up__in=ids))
         SignUp.objects.filter(pk__in=ids).delete()
     return len(ids)
 

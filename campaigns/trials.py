@@ -12,6 +12,9 @@ people alone who have signed in to this agency, so it is no way around consent. 
 the audit replays it. A confirmation needs no consent, for it asks for it. Like a message it is marked before it
 leaves, and is never sent again by the machine once that may have been. An answer leaves from the sender who was
 answered and no other, and only where consent allows. The only writer of TrialMail beside `answers`.
+
+Whoever asked for a trial is told that it came back or was reported as spam; nobody is suppressed for it, for the
+agency's people are no audience. A confirmation or an answer that does so suppresses the address, like any mail.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -29,18 +32,19 @@ from django.utils.translation import gettext_noop as noop
 from campaigns import answers, confirmation, outcomes, paced, permission, preview, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, wait_for_turn
 from campaigns.envelopes import message_id
-from campaigns.models import Contact, SignUp, Step, TrialMail
+from campaigns.models import Campaign, Contact, SignUp, Step, TrialMail
 from campaigns.outcomes import Verb
 from providers.accounts import health, rate, routing
 from providers.accounts import ledger as accounts
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError, MessageRefused
+from providers.accounts.events import BounceClass, EventType
 from providers.accounts.models import Account, Allotment, TrafficClass
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import routes
 from providers.senders.ledger import Seat
-from providers.senders.models import Sender
+from providers.senders.models import Event, Sender
 from tenants import context, visits
 from tenants.models import Agency
 from tenants.users.models import User
@@ -49,6 +53,8 @@ MARK = "[Test]"
 MOST_AT_ONCE, MOST_A_DAY = 5, 100
 # Who asked for it looks at it now: later it is of no use.
 WAITS = timedelta(hours=1)
+# So long whoever asked for one is told on the campaign's page that it came back.
+TOLD = timedelta(days=7)
 _OF_A_THREAD = ("In-Reply-To", "References")
 Kind, Status = TrialMail.Kind, TrialMail.Status
 
@@ -123,6 +129,36 @@ def send(*, clock: Clock, until: datetime) -> int:
         "step__campaign", "contact", "sign_up__list", "reply__message__campaign", "reply__message__sender"
     )
     return sum(_send(trial, agency, clock, until) for trial in waiting.order_by("pk"))
+
+
+def heard(event_ids: Sequence[int]) -> list[int]:
+    """Take in what was heard of mails that are no messages; return those of these events that are of no trial either.
+
+    Call in the transaction that stores them. Harmless when repeated.
+    """
+    if not event_ids:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_CAME_BACK, [list(event_ids)])
+        for kind, recipient, told, bounce_class, detail in cursor.fetchall():
+            hard = told == EventType.COMPLAINED or bounce_class == BounceClass.HARD
+            if kind != Kind.TRIAL and recipient and hard:
+                suppress_address(recipient, detail, complaint=told == EventType.COMPLAINED)
+        cursor.execute(_FORGET_AGAIN, [list(event_ids)])
+        cursor.execute(_STRANGE, [list(event_ids)] * 2)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def forget(found: QuerySet[TrialMail], **more: Any) -> int:
+    """These mails stay, for they are counted, without whom they went to and what was heard of them; return how many."""
+    Event.objects.filter(message__in=found.values("key")).update(recipient="", detail="", provider_id="")
+    return found.update(recipient="", came_back_with="", **more)
+
+
+def came_back(by: str, campaign: Campaign, *, now: datetime) -> QuerySet[TrialMail]:
+    """What of this person's own trials of the campaign came back in the last days, the latest first."""
+    found = TrialMail.objects.filter(kind=Kind.TRIAL, step__campaign=campaign, by__iexact=by)
+    return found.exclude(came_back="").filter(came_back_at__gt=now - TOLD).select_related("step").order_by("-pk")
 
 
 def _why_not(step: Step, wanted: Sequence[str], now: datetime) -> list[str]:
@@ -351,6 +387,34 @@ def _change(trial: TrialMail, state: TrialMail.Status, status: TrialMail.Status,
             setattr(trial, name, value)
 
 
+# An account speaks of its own mails alone.
+_OF_TRIAL = """
+senders_event e JOIN campaigns_trialmail t
+  ON t.key = e.message AND t.status IN ('claimed', 'sent', 'unknown')
+  AND (e.account_id IS NULL OR e.account_id = t.account_id)
+"""
+# What our own set-up was refused for says nothing of the address, and is told all the same.
+_CAME_BACK = f"""
+WITH back AS (
+    SELECT t.id, h.type, h.at, h.detail, h.bounce_class
+    FROM campaigns_trialmail t JOIN (
+        SELECT DISTINCT ON (t.id) t.id, e.type, e.at, e.detail, e.bounce_class FROM {_OF_TRIAL}
+        WHERE e.id = ANY(%s) AND e.type IN ('bounced', 'complained')
+        ORDER BY t.id, e.type = 'complained' DESC, e.bounce_class = 'hard' DESC, e.id
+    ) h ON h.id = t.id
+    WHERE t.came_back = '' OR (t.came_back = 'bounced' AND h.type = 'complained')
+    ORDER BY t.id FOR UPDATE OF t
+)
+UPDATE campaigns_trialmail t SET came_back = back.type, came_back_at = back.at,
+    came_back_with = CASE WHEN t.recipient = '' THEN '' ELSE back.detail END
+FROM back WHERE t.id = back.id
+RETURNING t.kind, t.recipient, back.type, back.bounce_class, back.detail
+"""  # noqa: S608 - of constants
+_FORGET_AGAIN = f"""
+UPDATE senders_event SET recipient = '', detail = '', provider_id = ''
+WHERE id IN (SELECT e.id FROM {_OF_TRIAL} WHERE e.id = ANY(%s) AND t.recipient = '')
+"""  # noqa: S608 - of constants
+_STRANGE = f"SELECT unnest(%s::bigint[]) EXCEPT SELECT e.id FROM {_OF_TRIAL} WHERE e.id = ANY(%s)"  # noqa: S608 - of constants
 _SUPPRESSED = f"SELECT EXISTS ({suppressions.matching('%(address)s', '%(list)s::bigint')})"
 _BEGIN = f"""
 UPDATE campaigns_trialmail t SET attempted_at = %(now)s

@@ -156,10 +156,13 @@ def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
     """One campaign, live."""
     found = _live(request, id)
-    missing = held.by_field(get_object_or_404(access.campaigns_for(request.user), pk=id), shown=HELD_SHOWN)
-    return render(
-        request, "campaigns/campaign_detail.html", {**found, "doubts": _doubts(request, id), "missing": missing}
-    )
+    campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
+    found |= {
+        "doubts": _doubts(request, id),
+        "missing": held.by_field(campaign, shown=HELD_SHOWN),
+        "came_back": trials.came_back(request.user.get_username(), campaign, now=timezone.now())[:TRIALS_SHOWN],
+    }
+    return render(request, "campaigns/campaign_detail.html", found)
 
 
 @login_required

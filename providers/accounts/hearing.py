@@ -1,7 +1,7 @@
 """Pure: a webhook's post becomes events in our own words, by anymail's parsers. What is odd in it costs nothing else.
 
 Where the mail belongs is told by the metadata that we sent with it: `agency`, the name of a schema, and `message`, the
-mail's key.
+mail's key, or `trial`, that of a mail of no campaign.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def _routed(kind: str, told: AnymailTrackingEvent, place: int, account_id: int, 
             type=type_,
             at=at,
             received_at=received_at,
-            message=_uuid(metadata.get("message")),
+            message=_uuid(metadata.get("message") or metadata.get("trial")),
             account_id=account_id,
             recipient=str(told.recipient or ""),
             detail=str(told.click_url or told.mta_response or told.description or ""),

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
 from campaigns import launch, mail_audit
-from campaigns.models import Campaign, Contact, ContactList, Enrollment, Message, Step
+from campaigns.models import Campaign, Contact, ContactList, Enrollment, Message, Step, Variant
 from providers.accounts.models import Account
 from providers.senders.models import Sender
 from tenants import context
@@ -80,6 +80,19 @@ def test_postgresql_refuses_what_django_does_not_see(alpha: Agency, campaign: Ca
         Campaign.objects.update(status="draft")
         with transaction.atomic():
             cursor.execute(f"DELETE FROM {table} WHERE id = 0")
+
+
+@pytest.mark.parametrize("table", ["campaigns_campaign", "campaigns_step", "campaigns_variant"])
+def test_it_refuses_whoever_names_the_schema_from_elsewhere_too(alpha: Agency, campaign: Campaign, table: str) -> None:
+    with context.entered(alpha):
+        Variant.objects.create(step=Step.objects.get(), letter="B", text="Hello")
+    connection.set_schema_to_public()
+    with connection.cursor() as cursor:
+        with pytest.raises(IntegrityError, match="was launched"), transaction.atomic():
+            cursor.execute(f"DELETE FROM {alpha.schema_name}.{table}")
+        cursor.execute(f"UPDATE {alpha.schema_name}.campaigns_campaign SET status = 'draft'")
+        cursor.execute(f"DELETE FROM {alpha.schema_name}.campaigns_variant")
+        assert cursor.rowcount == 1
 
 
 @pytest.mark.parametrize("what", [Campaign, Step])

@@ -3,24 +3,29 @@
 import email
 import email.policy
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
 from django.conf import settings
+from django.utils import timezone
 
-from campaigns import audit, jobs, launch, preview, trials
-from campaigns.models import Campaign, Contact, Message, Step, Suppression, TrialMail
+from campaigns import audit, feedback, jobs, launch, preview, signups, trials
+from campaigns.models import Campaign, Contact, ContactList, Message, Step, Suppression, TrialMail
 from campaigns.progress import progress
+from providers.accounts.events import BounceClass, EventType, Heard
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
+from providers.senders.models import Event
 from tenants import context
 from tenants.models import Agency
 from tenants.users import keys
 from tenants.users.models import User
 from tests import stage
 from tests.campaigns import ledgers
+from tests.providers.payloads import SECRETS, post
 from tests.stage import NOON
 from tests.visitor import Visitor, at, body
 
@@ -254,3 +259,70 @@ def test_a_trial_of_a_deleted_draft_stays_counted(alpha: Agency, step: Step) -> 
         Campaign.objects.all().delete()
         assert TrialMail.objects.get().step is None
         launch.launch(stage.campaign(stage.contact_list("q", 2)), now=NOON)
+
+
+def test_whoever_sent_a_trial_is_told_that_it_came_back_and_nobody_is_suppressed(
+    alpha: Agency, carol: User, accounts: dict[str, Account], step: Step
+) -> None:
+    now = timezone.now()
+    Account.objects.filter(name="resend").update(webhook_secrets={"secret": SECRETS["resend"][0]})
+    with context.entered(alpha):
+        Account.objects.exclude(name="resend").update(enabled=False)
+        (trial,) = ask(step, now=now)
+        send(now)
+        page = f"/campaigns/{step.campaign_id}/"
+    assert "came back" not in body(at(alpha, carol).get(page))
+    seen: list[str] = []
+    for what in ("hard", "complained", "hard"):
+        one = post("resend", what, {"agency": alpha.schema_name, "trial": str(trial.key)}, now=now)
+        path = f"/webhooks/{accounts['resend'].webhook_key}/"
+        Visitor("localhost").post(path, one.body, content_type="application/json", headers=dict(one.headers))
+        feedback.hear(now=now)
+        with context.entered(alpha):
+            trial.refresh_from_db()
+            words = {"bounced": "came back.", "complained": "was reported as spam"}[trial.came_back]
+            seen.append(trial.came_back)
+            assert not Suppression.objects.exists()
+            # Its events wait for no message.
+            assert not Event.objects.filter(waits=True).exists()
+        assert f"Your test mail to {CAROL} {words}" in body(at(alpha, carol).get(page))
+    assert seen == ["bounced", "complained", "complained"]
+    with context.entered(alpha):
+        TrialMail.objects.update(by="somebody@else.example")
+    assert "Your test mail" not in body(at(alpha, carol).get(page))
+
+
+def test_a_confirmation_that_comes_back_suppresses_its_address_and_is_forgotten_with_the_sign_up(
+    alpha: Agency, accounts: dict[str, Account]
+) -> None:
+    now = timezone.now()
+    with context.entered(alpha):
+        into = ContactList.objects.create(name="news")
+        visit = signups.Visit("I want mails")
+        for email in ("zoe@people.example", "max@people.example", "eve@people.example"):
+            signups.ask(into, email, visit, language="en", now=now)
+        assert send(now) == 3
+        made = list(TrialMail.objects.order_by("pk"))
+        hard, soft, complained = (
+            Heard("x", f"{mail.pk}", EventType.BOUNCED, now, now, mail.key, mail.account_id, mail.recipient, "no")
+            for mail in made
+        )
+        feedback.record(
+            [
+                replace(hard, bounce_class=BounceClass.HARD),
+                replace(soft, bounce_class=BounceClass.SOFT),
+                replace(complained, type=EventType.COMPLAINED),
+            ],
+            now=now,
+        )
+        assert set(Suppression.objects.values_list("value", "source")) == {
+            ("zoe@people.example", "bounce"),
+            ("eve@people.example", "complaint"),
+        }
+        assert Event.objects.filter(recipient="zoe@people.example").exists()
+        signups.forget("zoe@people.example")
+        feedback.record([replace(hard, raw_id="late", detail="zoe")], now=now)
+        of_zoe = Event.objects.filter(message=made[0].key)
+        assert set(of_zoe.values_list("recipient", "detail", "provider_id")) == {("", "", "")}
+        assert TrialMail.objects.get(pk=made[0].pk).came_back_with == ""
+        assert Event.objects.filter(recipient="max@people.example").exists()
