@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from campaigns import hooks
+from campaigns import actions, erasure, hooks, jobs
 from campaigns.hooks import DELAYS, HookRefusedError
 from campaigns.models import Endpoint, FeedEntry, HookAttempt, HookDelivery, Suppression
 from campaigns.posting import Answer
+from outreach.schedules import SCHEDULES
 from tenants import context
+from tenants import jobs as queue
 from tenants.models import Agency
 from tenants.users import keys
 from tenants.users.models import User
@@ -115,6 +118,34 @@ def test_posts_are_signed_with_both_secrets_for_a_day(alpha: Agency, wire: Wire)
     assert signed_by(new, first)
     assert signed_by(new, second)
     assert not signed_by(old, second)
+
+
+def test_the_example_in_the_docs_takes_our_posts_and_no_others(alpha: Agency, wire: Wire) -> None:
+    given: dict[str, Any] = {}
+    (example,) = re.findall(r"```python\n(.*?)```", Path("docs/webhooks.md").read_text(), re.DOTALL)
+    exec(example, given)
+    with context.entered(alpha):
+        _endpoint, secret = hooks.create(URL, now=NOON)
+        happen("a")
+    post(wire, alpha)
+    _url, body, headers = wire.posts[0]
+    assert given["is_ours"](secret, headers, json_of(body).encode())
+    assert not given["is_ours"](secret, headers, json_of(body).encode() + b" ")
+    assert not given["is_ours"]("whsec_" + base64.b64encode(b"other").decode(), headers, json_of(body).encode())
+
+
+def test_of_an_erased_person_nothing_is_posted_or_kept(alpha: Agency, wire: Wire) -> None:
+    with context.entered(alpha):
+        hooks.create(URL, now=NOON)
+        happen("zoe")
+        wire.answers[URL] = Answer(500, "", 0.01, "no such user zoe@x.example")
+        post(wire, alpha)
+        erasure.erase("zoe@x.example", by="carol", clock=lambda: NOON)
+        assert HookAttempt.objects.get().answer == "no such user erased"
+        wire.answers.clear()
+        post(wire, alpha, at=NOON + timedelta(hours=1))
+    assert len(wire.posts) >= 2
+    assert "zoe" not in json.dumps([body for _url, body, _headers in wire.posts[1:]])
 
 
 def json_of(body: dict[str, Any]) -> str:
@@ -269,6 +300,19 @@ def test_an_address_that_became_one_inside_is_refused_when_it_is_posted_to(alpha
         settings.HOOKS_INSIDE = False
         hooks.post([alpha], clock=lambda: NOON, until=NOON + timedelta(seconds=1))
         assert HookAttempt.objects.get().failure == "refused"
+
+
+def test_the_job_posts_for_all_agencies_and_is_rung_for_by_who_waits(alpha: Agency, beta: Agency) -> None:
+    assert (jobs.post_events, 1) in SCHEDULES.values()
+    for agency in (alpha, beta):
+        with context.entered(agency):
+            endpoint, _secret = hooks.create(URL, now=NOON)
+            actions.test_hook(endpoint, now=NOON)
+    assert queue.waiting() == 2
+    jobs.post_events()
+    for agency in (alpha, beta):
+        with context.entered(agency):
+            assert HookAttempt.objects.get().failure == "connection"
 
 
 def test_the_log_goes_back_a_month(alpha: Agency, wire: Wire) -> None:
