@@ -21,7 +21,6 @@ from typing import Any
 
 import dkim as dkimpy
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from campaigns import dispatch, launch, returned
@@ -82,7 +81,7 @@ delay_warning_time = 1s
 queue_run_delay = 1s
 minimal_backoff_time = 1s
 maximal_backoff_time = 1s
-maximal_queue_lifetime = 4s
+maximal_queue_lifetime = 6s
 """
 MASTER = """
 127.0.0.1:{port} inet n - n - - smtpd
@@ -299,12 +298,13 @@ def test_whatever_it_does_with_a_mail_reaches_that_mail(
             dispatch.drain(account.pk, clock=lambda: later, until=later + timedelta(seconds=15))
             assert stage.statuses(campaign) == {"failed": 1, "scheduled": 1, "sent": 6}
 
-        assert heard(alpha, 4, postfix) == {
+        bounced = {
             ("unknown", "bounced", "hard"),
-            ("away", "deferred", ""),
             ("away", "bounced", "soft"),
             ("refused", "bounced", "soft"),
         }
+        # On a machine that is slow a mail may be given up before it is said that it waits.
+        assert heard(alpha, bounced, postfix) - {("away", "deferred", "")} == bounced
         assert len(postfix.stored(2)) == 2
     with context.entered(alpha):
         assert set(Suppression.objects.values_list("value", "source")) == {
@@ -313,17 +313,17 @@ def test_whatever_it_does_with_a_mail_reaches_that_mail(
         }
 
 
-def heard(agency: Agency, count: int, postfix: Postfix) -> set[tuple[str, str, str]]:
-    """What has come back of whose mail, once it is so much."""
-    until = time.monotonic() + 60
+def heard(agency: Agency, wanted: set[tuple[str, str, str]], postfix: Postfix) -> set[tuple[str, str, str]]:
+    """What has come back of whose mail, once it is all that is wanted."""
+    until = time.monotonic() + 90
     while time.monotonic() < until:
-        connection.set_schema_to_public()
-        returned.take_in(clock=timezone.now)
+        with context.public():
+            returned.take_in(clock=timezone.now)
         with context.entered(agency):
             emails = {row.key: row.contact.email for row in Message.objects.select_related("contact")}
             events = Event.objects.filter(source="inbound").values_list("message", "type", "bounce_class")
-            found = {(emails[key].partition("@")[0], type_, class_) for key, type_, class_ in events}
-        if len(found) >= count:
+            found = {(emails[key].partition("@")[0], type_, class_) for key, type_, class_ in events if key}
+        if wanted <= found:
             return found
         time.sleep(0.1)
     raise AssertionError(f"{found}\n{(postfix.place / 'log').read_text()}")
