@@ -34,7 +34,7 @@ from standardwebhooks.webhooks import Webhook
 from campaigns import feed, posting
 from campaigns.models import Endpoint, FeedEntry, HookAttempt, HookDelivery
 from campaigns.outside import RefusedUrlError
-from campaigns.posting import Answer
+from campaigns.posting import Answer, Failure
 from tenants import context
 from tenants.models import Agency
 
@@ -207,7 +207,7 @@ def post(
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 agency, one = flying.pop(future)
                 waiting[agency.pk] = agency
-                ended.setdefault(agency.pk, []).append((one, future.result()))
+                ended.setdefault(agency.pk, []).append((one, _answer(future)))
             for key, results in ended.items():
                 with _apart(waiting[key]):
                     _settle(results, clock())
@@ -246,6 +246,15 @@ def _apart(agency: Agency) -> Iterator[None]:
             yield
     except Exception:
         logger.exception("posting events failed", extra={"schema": agency.schema_name})
+
+
+def _answer(future: Future[Answer]) -> Answer:
+    """What came of a post; a fault of our own costs this one alone, which is tried again."""
+    try:
+        return future.result()
+    except Exception:
+        logger.exception("a post failed")
+        return Answer(None, Failure.CONNECTION, 0.0)
 
 
 def _take(now: datetime) -> list[_Posted]:

@@ -212,6 +212,20 @@ def test_one_event_that_fails_does_not_block_the_next(alpha: Agency) -> None:
     assert states == {1: State.WAITING, 2: State.DELIVERED, 3: State.DELIVERED}
 
 
+def test_a_fault_of_our_own_costs_its_post_alone(alpha: Agency) -> None:
+    def faulty(_url: str, body: bytes, _headers: Mapping[str, str]) -> Answer:
+        if json.loads(body)["position"] == 1:
+            raise RuntimeError
+        return OK
+
+    with context.entered(alpha):
+        hooks.create(URL, now=NOON)
+        happen("a", "b")
+        hooks.post([alpha], clock=lambda: NOON, until=NOON + timedelta(seconds=1), wire=faulty)
+        states = dict(HookDelivery.objects.values_list("position", "state"))
+    assert states == {1: State.WAITING, 2: State.DELIVERED}
+
+
 @given(st.integers(1, 20), st.text(max_size=8), st.one_of(st.none(), st.floats(0, 1e9)))
 def test_delays_are_bounded_and_always_the_same(attempt: int, seed: str, retry_after: float | None) -> None:
     found = hooks.delay(attempt, seed, retry_after)
