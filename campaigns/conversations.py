@@ -151,29 +151,29 @@ def change(reply: Reply, values: Mapping[str, Any], *, by: str, clock: Callable[
 
 def read(reply: Reply, *, now: datetime) -> None:
     """Somebody has looked at it."""
-    _of(reply).filter(read_at=None).update(read_at=now)
+    _write(reply, only=Q(read_at=None), read_at=now)
 
 
 def assign(reply: Reply, to: User | None) -> None:
     """Somebody of the agency is to see to it, or nobody."""
-    _of(reply).update(assigned_to=to)
+    _write(reply, assigned_to=to)
 
 
 def snooze(reply: Reply, until: datetime, *, now: datetime) -> None:
     """Out of the inbox until then; it comes back unread. Raises NotSnoozedError."""
     if until <= now:
         raise NotSnoozedError(_("Choose a time to come."))
-    _of(reply).update(snoozed_until=until, done_at=None, read_at=None)
+    _write(reply, snoozed_until=until, done_at=None, read_at=None)
 
 
 def finish(reply: Reply, *, now: datetime) -> None:
     """It needs nothing more, until they write again."""
-    _of(reply).update(done_at=now, read_at=now, snoozed_until=None)
+    _write(reply, done_at=now, read_at=now, snoozed_until=None)
 
 
 def reopen(reply: Reply) -> None:
     """Into the inbox again, from wherever it is."""
-    _of(reply).update(done_at=None, snoozed_until=None)
+    _write(reply, done_at=None, snoozed_until=None)
 
 
 def people() -> QuerySet[User]:
@@ -181,15 +181,13 @@ def people() -> QuerySet[User]:
     return User.objects.filter(is_active=True).order_by("email")
 
 
-def _of(reply: Reply) -> QuerySet[Reply]:
-    """All replies of its conversation, locked in one order."""
-    ids = (
-        Reply.objects.select_for_update()
-        .filter(message__enrollment=reply.message.enrollment_id)
-        .order_by("pk")
-        .values_list("pk", flat=True)
-    )
-    return Reply.objects.filter(pk__in=list(ids))
+def _write(reply: Reply, *, only: Q | None = None, **fields: Any) -> None:
+    """To all replies of its conversation, or to `only` these of them, locked in one order."""
+    found = Reply.objects.filter(only or Q(), message__enrollment=reply.message.enrollment_id)
+    with transaction.atomic():
+        ids = list(found.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+        if ids:
+            Reply.objects.filter(pk__in=ids).update(**fields)
 
 
 # --- what was written

@@ -14,7 +14,6 @@ import nh3
 from campaigns.models import Reply
 from providers.accounts import inbox
 from providers.senders.inbound.mail import Mail, Part, parsed
-from tenants import context
 
 # Of a mail's own pictures as much as a page may hold.
 MOST_INLINE = 2 << 20
@@ -128,8 +127,7 @@ def harmless(html: str, inline: dict[str, str] | None = None, *, pictures: bool 
 
 
 def _mail(reply: Reply) -> Mail | None:
-    with context.public():
-        raw = inbox.raw(reply.digest)
+    raw = inbox.raw(reply.digest)
     return parsed(raw) if raw is not None else None
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from campaigns import readers, views
+from campaigns import inbox_views, readers, views
 from campaigns.confirmation import CONFIRM_PATH, SIGN_UP_PATH
 from campaigns.envelopes import OPT_OUT_PATH
 
@@ -34,4 +34,11 @@ urlpatterns = [
     path("contacts/lists/<int:id>/sign-up/", views.list_sign_up, name="list_sign_up"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),
     path("contacts/imports/<int:id>/rejected.csv", views.import_rejected, name="rejected"),
+    path("inbox/", inbox_views.inbox, name="inbox"),
+    path("inbox/<int:id>/", inbox_views.thread, name="thread"),
+    path("inbox/<int:id>/answer/", inbox_views.answer, name="answer"),
+    path("inbox/<int:id>/original/", inbox_views.original, name="original"),
+    path("inbox/<int:id>/original/html/", inbox_views.original_html, name="original_html"),
+    path("inbox/<int:id>/attachments/<int:number>/", inbox_views.attachment, name="attachment"),
+    path("inbox/<int:id>/<slug:action>/", inbox_views.act, name="reply_act"),
 ]

@@ -5,21 +5,28 @@ Numbers that become attributes are formatted here and not in the templates: ther
 the Content-Security-Policy allows no inline style.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import lucide
 from django import forms, template
 from django.core.paginator import Page
+from django.http import HttpRequest
 from django.template import Context
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
+
+from campaigns import access, conversations
+from campaigns.access import Visitor
 
 register = template.Library()
 
@@ -27,7 +34,7 @@ Text = str | Promise
 
 THEMES = {"light", "dark"}
 
-# The words of campaigns, messages, accounts and imports, each with the colour that it has everywhere.
+# The words of campaigns, messages, accounts, imports and replies, each with the colour that it has everywhere.
 TONES = {
     "running": "success",
     "sent": "success",
@@ -51,13 +58,25 @@ TONES = {
     "rejected": "danger",
     "down": "danger",
     "blocked": "danger",
+    "interested": "success",
+    "question": "info",
+    "not_now": "warning",
+    "wrong_person": "doubt",
+    "opt_out": "danger",
 }
 
 
 class NavItem(NamedTuple):
+    """`waiting` is how much waits there for this visitor."""
+
     label: Text
     icon: str
     url_name: str
+    waiting: Callable[[Visitor], int] | None = None
+
+
+def _unread(visitor: Visitor) -> int:
+    return conversations.unread(access.replies_for(visitor), now=timezone.now())
 
 
 class NavGroup(NamedTuple):
@@ -72,6 +91,7 @@ NAVIGATION = (
             NavItem(_("Dashboard"), "layout-dashboard", "analytics:dashboard"),
             NavItem(_("Campaigns"), "send", "campaigns:list"),
             NavItem(_("Contacts"), "users", "campaigns:contacts"),
+            NavItem(_("Inbox"), "inbox", "campaigns:inbox", _unread),
             NavItem(_("Webhooks"), "webhook", "campaigns:webhooks"),
         ),
     ),
@@ -94,11 +114,22 @@ def navigation(context: Context) -> dict[str, Any]:
         "groups": [
             (
                 group.label,
-                [(item, url, _is_current(url, path)) for item in group.items for url in [reverse(item.url_name)]],
+                [
+                    (item, url, _is_current(url, path), _counted(item, request))
+                    for item in group.items
+                    for url in [reverse(item.url_name)]
+                ],
             )
             for group in NAVIGATION
         ]
     }
+
+
+def _counted(item: NavItem, request: HttpRequest | None) -> str:
+    """The count of an item in words, empty for none."""
+    count = item.waiting(request.user) if item.waiting and request else 0
+    most = conversations.MOST_COUNTED
+    return f"{most}+" if count > most else str(count or "")
 
 
 def _is_current(url: str, path: str) -> bool:
@@ -130,6 +161,15 @@ def action_icon(name: object) -> SafeString:
 def initials(name: object) -> str:
     """The first letters of up to two words: "Alpha Growth" is AG."""
     return "".join(word[0] for word in str(name).split()[:2]).upper()
+
+
+@register.filter
+def moment(value: datetime) -> str:
+    """A time as short as a list has room for: of today the hour, else the day."""
+    local, today = timezone.localtime(value), timezone.localdate()
+    if local.date() == today:
+        return date_format(local, "H:i")
+    return date_format(local, "j M" if local.year == today.year else "j M Y")
 
 
 @register.filter

@@ -8,13 +8,17 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import changes, dispatch
-from providers.accounts.models import Account
+from campaigns import changes, dispatch, replies
+from providers.accounts import inbox
+from providers.accounts.models import Account, InboundMail
 from providers.sandbox.service import Sandbox
+from providers.senders.inbound.verdict import classify
 from tenants import context
 from tenants.models import Agency
 from tests import stage
 from tests.browser.conftest import Complaints, Site, sign_in
+from tests.campaigns.test_feedback import sent
+from tests.campaigns.test_inbox import raw
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -76,7 +80,7 @@ def test_pages_fit_and_do_not_complain(
     complaints.listen(page)
     sign_in(page, site, "alpha", "carol@alpha.test")
     own = f"/campaigns/{campaign.pk}/"
-    for path in ("/", "/campaigns/", own, f"{own}preview/", "/campaigns/new/?more=1", "/contacts/"):
+    for path in ("/", "/campaigns/", own, f"{own}preview/", "/campaigns/new/?more=1", "/contacts/", "/inbox/"):
         answer = page.goto(site.url("alpha", path))
         assert answer.status == 200
         page.wait_for_load_state("networkidle")
@@ -143,3 +147,40 @@ def test_the_admin_of_both_hosts_works_without_complaints(
     sign_in(page, site, "alpha", "carol@alpha.test")
     for path in ("campaigns/campaign/", "senders/sender/", "campaigns/contact/"):
         assert page.goto(site.url("alpha", f"/admin/{path}")).status == 200
+
+
+def test_a_reply_s_html_runs_loads_and_sends_nothing(committed: dict[str, Agency], site: Site, browser: Any) -> None:
+    account = stage.accounts()["smtp"]
+    for agency in committed.values():
+        stage.allot(agency, account)
+    inbox.keep("max@client.test", ["replies@us.test"], raw())
+    digest = InboundMail.objects.get().digest
+    with context.entered(committed["alpha"]):
+        message = sent(committed["alpha"], account)[0]
+        reply = replies.keep(message, classify(raw()), digest=digest, received_at=timezone.now())
+    assert reply is not None
+    asked: list[str] = []
+    visitor = browser.new_context(viewport={"width": 390, "height": 900})
+    # Nobody answers elsewhere: what counts is who is asked.
+    visitor.route(lambda url: "localhost" not in url, lambda route: route.abort())
+    visitor.on("request", lambda request: "localhost" in request.url or asked.append(request.url))
+    visitor.on("dialog", lambda dialog: asked.append(dialog.message) or dialog.dismiss())
+    page = visitor.new_page()
+    sign_in(page, site, "alpha", "carol@alpha.test")
+    page.goto(site.url("alpha", f"/inbox/{reply.pk}/"))
+    page.get_by_role("button", name="As it came").click()
+    frame = page.frame_locator("iframe.original-html")
+    frame.get_by_text("Hello Anna").click()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # By itself, without the frame around it, it does no more.
+    bare = visitor.new_page()
+    bare.goto(site.url("alpha", f"/inbox/{reply.pk}/original/html/"))
+    bare.get_by_text("Hello Anna").click()
+    bare.wait_for_load_state("networkidle")
+    assert bare.url == site.url("alpha", f"/inbox/{reply.pk}/original/html/")
+    assert [url for url in asked if not url.startswith("data:")] == []
+    with page.expect_request("https://pixel.test/p.gif"):
+        page.get_by_role("button", name="Load them").click()
+    frame.get_by_text("Hello Anna").wait_for()
+    assert {url for url in asked if not url.startswith("data:")} == {"https://pixel.test/p.gif"}

@@ -52,6 +52,12 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "campaigns:webhook_delivery": {"id": "campaigns.endpoint", "delivery": "campaigns.hookdelivery"},
     "campaigns:import": {"id": "campaigns.intake"},
     "campaigns:rejected": {"id": "campaigns.intake"},
+    "campaigns:thread": {"id": "campaigns.reply"},
+    "campaigns:answer": {"id": "campaigns.reply"},
+    "campaigns:original": {"id": "campaigns.reply"},
+    "campaigns:original_html": {"id": "campaigns.reply"},
+    "campaigns:attachment": {"id": "campaigns.reply", "number": "1"},
+    "campaigns:reply_act": {"id": "campaigns.reply", "action": "done"},
     "api:campaign-detail": {"pk": "campaigns.campaign"},
     "api:campaign-forecast": {"pk": "campaigns.campaign"},
     "api:campaign-inspect": {"pk": "campaigns.campaign"},
@@ -109,6 +115,8 @@ NOT_PAGES: dict[str, set[int]] = {
     "account_email_verification_sent": {404},
     "campaigns:sign_up": {404},  # These two open with a token of ours alone: tests/campaigns/test_signups.py.
     "campaigns:confirm": {404},
+    "campaigns:original_html": {404},  # These two need the mail as it came, which is in the public schema.
+    "campaigns:attachment": {404},
     "campaigns:opt_out": {404},  # Opens with a mail's own token alone: tests/campaigns/test_optout.py.
     "admin:autocomplete": {403},  # Asks for a field to complete.
     "admin:view_on_site": {404},  # No model of ours has a page beside its own.
@@ -285,6 +293,7 @@ def test_carol_sees_her_own(pages: list[Page], carols: list[Visitor]) -> None:
     about_a_row = {page.name for page in pages if page.row and page.name.endswith("_change")}
     assert about_a_row - marked == set(), "the mark is not on these pages, so a leak of them would not be seen"
     assert {"campaigns:detail", "campaigns:import", "campaigns:list", "campaigns:rejected"} <= marked
+    assert {"campaigns:inbox", "campaigns:thread", "api:reply-list", "api:reply-detail"} <= marked
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
