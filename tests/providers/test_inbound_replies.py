@@ -244,6 +244,11 @@ def test_an_absence_that_leaves_no_way_back_is_no_bounce() -> None:
     assert classify(raw).kind is Kind.AUTO_REPLY
 
 
+def test_a_subject_in_japanese_brackets_is_read_too() -> None:
+    assert classify(reply("このメールは自動送信されています。", subject="【自動返信】お問い合わせ")).kind is Kind.AUTO_REPLY
+    assert classify(reply("よろしくお願いします。", subject="【重要】お問い合わせ")).kind is Kind.HUMAN
+
+
 def test_other_automatic_answers_and_people_who_left_are_told_apart() -> None:
     headers = "Auto-Submitted: auto-replied\r\n"
     assert classify(reply("We have received your request.", headers=headers)).label is Label.AUTO_REPLY

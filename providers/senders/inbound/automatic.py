@@ -41,7 +41,7 @@ _HEADERS = [
 ]
 _SUBJECT = re.compile(
     # Without "Re:" in front: that is a person who answers, maybe a mail of ours with such a subject.
-    r"^\s*[\[(\"'*]*"
+    r"^\s*[\[(\"'*【「『（]*"
     r"(?:auto(?:matic|matische|matisk|mated|mail)?[ _-]?(?:reply|response|respond(?:er)?|antwort|svar|answer|matic reply)\b|auto\s*:|autoreply|autosvar"
     r"|out of (?:the )?office|out-of-office|ooo\b|i am (?:currently )?(?:out of|away|on (?:leave|vacation|holiday))|away from (?:the |my )?(?:office|mail|desk)"
     r"|on (?:vacation|leave|holiday|maternity)|vacation(?: reply| message| notice|:|\s*$)|absence notice|away (?:message|notice)"
