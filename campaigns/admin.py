@@ -3,6 +3,8 @@
 What is history is shown and not edited; a campaign's state changes through `actions` alone.
 """
 
+import json
+import re
 from typing import Any
 
 from django.contrib import admin, messages
@@ -11,6 +13,8 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, JSONField, QuerySet
 from django.forms import CharField, ModelForm
+from django.forms import JSONField as JSONFormField
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -68,6 +72,13 @@ class ReadOnly(ModelAdmin):  # type: ignore[misc]
     has_delete_permission = has_change_permission
 
 
+class AsWrittenField(JSONFormField):
+    """JSON that is shown again as it was written: a page cannot hold all that JSON may escape."""
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return InvalidJSONInput(data or "")
+
+
 class ContactAdminForm(ModelForm):  # type: ignore[type-arg]
     """A contact, and where they gave consent if that is said now."""
 
@@ -78,6 +89,14 @@ class ContactAdminForm(ModelForm):  # type: ignore[type-arg]
         help_text=gettext_lazy("Kept as evidence beside your name and the time. A consent needs it."),
         widget=UnfoldAdminTextInputWidget,
     )
+
+    def clean_attributes(self) -> dict[str, Any]:
+        found = self.cleaned_data["attributes"] or {}
+        written = json.dumps(found, ensure_ascii=False)
+        # What JSON may escape, and PostgreSQL cannot keep.
+        if not isinstance(found, dict) or "\\u0000" in written or re.search(r"[\ud800-\udfff]", written):
+            raise ValidationError(_('Write names and values, such as {"city": "Riga"}.'))
+        return found
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or self.cleaned_data
@@ -104,7 +123,9 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
         "evidence",
         "created_at",
     )
-    formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 6})}}
+    formfield_overrides = {
+        JSONField: {"form_class": AsWrittenField, "widget": UnfoldAdminTextareaWidget(attrs={"rows": 6})}
+    }
     readonly_fields = ("email", "evidence", "created_at")
     ordering = ("-pk",)
     paginator = InfinitePaginator

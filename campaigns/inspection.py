@@ -39,8 +39,9 @@ _SHOUTED = (
 )
 _OURS = dict.fromkeys((rendering.UNSUBSCRIBE, *rendering.OF_SENDER), "x")
 _image = re.compile(r"<img\b", re.IGNORECASE)
-_href = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
-_tag = re.compile(r"<style.*?</style>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# Nothing is looked for beyond the next tag, nor to the end twice: broken HTML takes time that grows as its length does.
+_href = re.compile(r"""<a\b[^<>]*?\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
+_tag = re.compile(r"<style.*?(?:</style>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 # A post code with a word on its line: what every postal address has.
 _postal = re.compile(r"^(?=.*[^\W\d_]{3})(?!.*https?:).*\b\d{4,6}\b", re.MULTILINE)
 _host = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]", re.IGNORECASE)

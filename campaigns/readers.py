@@ -187,4 +187,6 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _visit(request: HttpRequest, text: str, detail: str = "") -> signups.Visit:
-    return signups.Visit(text, detail, _remote_ip(request), request.headers.get("user-agent", ""))
+    agent = request.headers.get("user-agent", "")
+    # PostgreSQL keeps no NUL.
+    return signups.Visit(text, detail.replace("\0", ""), _remote_ip(request), agent.replace("\0", ""))

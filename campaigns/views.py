@@ -631,7 +631,7 @@ def import_rejected(request: HttpRequest, id: int) -> HttpResponseBase:
 def _previewed(request: HttpRequest, campaign: Campaign) -> tuple[Step | None, Contact | None, str]:
     """The step and the contact that the address names, or the first of each; and the variant, or none."""
     steps = campaign.steps.filter(position__isnull=False).select_related("campaign").prefetch_related("variants")
-    position, address = request.GET.get("step", ""), request.GET.get("contact", "").strip()
+    position, address = request.GET.get("step", ""), request.GET.get("contact", "").replace("\0", "").strip()
     step = (steps.filter(position=int(position)) if re.fullmatch(r"[0-9]{1,4}", position) else steps).first()
     people = access.contacts_of(request.user, campaign).order_by("pk")
     variant = request.GET.get("variant", "")

@@ -1,16 +1,32 @@
 """The API's manners: keys, one error shape."""
 
+import json
 from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, ParseError
+from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tenants.users import keys
 from tenants.users.models import ApiKey, User
+
+
+class Parser(JSONParser):
+    """JSON that can be kept and told again: no halves of characters, which JSON may escape, and of no endless depth."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        try:
+            found = super().parse(stream, media_type, parser_context)
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ParseError(_("The body has half a character in it, a lone surrogate.")) from None
+        except RecursionError:
+            raise ParseError(_("The body is nested too deeply.")) from None
+        return found
 
 
 class KeyAuthentication(BaseAuthentication):

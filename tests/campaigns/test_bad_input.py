@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from campaigns import launch
-from campaigns.models import Campaign
+from campaigns import inspection, launch, signups
+from campaigns.models import Campaign, Contact
 from providers.accounts import ledger
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
@@ -19,6 +19,7 @@ from providers.senders.models import Sender, SenderDay, SenderDomain
 from providers.senders.pool import add_senders
 from tenants import context
 from tenants.models import Agency
+from tenants.users import keys
 from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
@@ -260,3 +261,48 @@ def test_an_agency_has_a_time_zone_that_exists(alpha: Agency, beta: Agency, oper
     assert "Mars/Olympus is not a time zone" in body(page)
     with pytest.raises(CommandError, match="--timezone: Mars/Olympus is not a time zone"):
         call_command("create_agency", "gamma", name="Gamma", timezone="Mars/Olympus", stdout=StringIO())
+
+
+def test_what_postgresql_cannot_keep_is_refused_or_found_nowhere(alpha: Agency, beta: Agency, carol: User) -> None:
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("p", 1))
+        contact = Contact.objects.get()
+        token = signups.token_of(made.list)
+        secret = keys.issue(carol, "program")
+    headers, carols = {"authorization": f"Bearer {secret}"}, at(alpha, carol)
+
+    def said(path: str, raw: str) -> Any:
+        return at(alpha).patch(f"/api/v1/{path}", raw, content_type="application/json", headers=headers)
+
+    for raw in (
+        r'{"attributes": {"\ud800": "x"}}',
+        r'{"first_name": "\udfff"}',
+        r'{"attributes": {"a\u0000b": "x"}}',
+        r'{"attributes": {"city": "a\u0000b"}}',
+        "[" * 100_000,
+    ):
+        answer = said(f"contacts/{contact.pk}/", raw)
+        assert (answer.status_code, set(answer.json()["error"])) == (400, {"code", "message", "fields"})
+    assert said(f"contacts/{contact.pk}/", r'{"first_name": "\ud83d\ude00"}').json()["first_name"] == "😀"
+    assert at(alpha).get("/api/v1/contacts/?email=a%00b", headers=headers).json()["count"] == 0
+
+    assert carols.get(f"/campaigns/{made.pk}/preview/?contact=a%00b").status_code == 200
+    odd = {"user-agent": "a\0b", "origin": "a\0b"}
+    assert at(alpha).post(f"/s/{token}", {"email": "zoe@people.example"}, headers=odd).status_code == 200
+    page = f"/admin/campaigns/contact/{contact.pk}/change/"
+    for attributes in (r'{"a": "\u0000"}', r'{"a": "\ud800"}', r'{"\ud800": ""}', "[1]", "7"):
+        assert "Write names and values" in body(carols.post(page, {"first_name": "Zoe", "attributes": attributes}))
+    assert carols.post(page, {"first_name": "Zoe", "attributes": ""}).status_code == 302
+    with context.entered(alpha):
+        contact.refresh_from_db()
+    assert (contact.first_name, contact.attributes) == ("Zoe", {})
+
+
+@pytest.mark.parametrize("piece", ["<", "<!--", "<style", "<a href='"])
+def test_broken_html_is_looked_through_before_a_launch_in_time_that_grows_as_it_does(
+    alpha: Agency, account: Account, piece: str
+) -> None:
+    """The square of its length took more than a minute and a half: the test would be cut off."""
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("p", 1), html="Hello" + piece * (200_000 // len(piece)))
+        assert inspection.inspect(made, now=NOON)
