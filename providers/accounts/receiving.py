@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MOST_RECIPIENTS = 50
 # Seconds without a word, after which a session is ended.
 PATIENCE = 60
+# Longer lines than the 998 characters of RFC 5321 are written by servers that bounce, and read by all others.
+LONGEST_LINE = 1 << 20
 # Each holds a connection to the database.
 _WRITERS = 4
 
@@ -68,11 +70,19 @@ class Receiver:
         inbox.keep(sender, recipients, raw)
 
 
+class _Smtp(SMTP):
+    line_length_limit = LONGEST_LINE
+
+
+class _Lmtp(LMTP):
+    line_length_limit = LONGEST_LINE
+
+
 async def serve(
     receiver: Receiver, *, host: str, port: int, hostname: str, most_bytes: int, lmtp: bool = False
 ) -> asyncio.Server:
     """Listen until the server is closed. Raises OSError when the port cannot be had."""
-    kind: Any = LMTP if lmtp else SMTP
+    kind: Any = _Lmtp if lmtp else _Smtp
 
     def session() -> Any:
         return kind(

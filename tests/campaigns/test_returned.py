@@ -262,6 +262,15 @@ def test_the_server_stores_a_mail_before_it_takes_it(server: tuple[int, list[tup
     assert raw.rstrip() == report(status()).rstrip()
 
 
+def test_the_server_takes_lines_as_long_as_servers_write_them(
+    server: tuple[int, list[tuple[str, list[str], bytes]]],
+) -> None:
+    raw = reply("x" * 20_000)
+    with smtplib.SMTP("127.0.0.1", server[0], timeout=10) as client:
+        client.sendmail("", [f"b+x@{DOMAIN}"], raw)
+    assert server[1][0][2].rstrip() == raw.rstrip()
+
+
 def test_the_server_relays_nothing_and_takes_nothing_too_large(
     server: tuple[int, list[tuple[str, list[str], bytes]]],
 ) -> None:

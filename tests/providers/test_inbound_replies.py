@@ -245,7 +245,10 @@ def test_an_absence_that_leaves_no_way_back_is_no_bounce() -> None:
 
 
 def test_a_subject_in_japanese_brackets_is_read_too() -> None:
-    assert classify(reply("このメールは自動送信されています。", subject="【自動返信】お問い合わせ")).kind is Kind.AUTO_REPLY
+    assert (
+        classify(reply("このメールは自動送信されています。", subject="【自動返信】お問い合わせ")).kind
+        is Kind.AUTO_REPLY
+    )
     assert classify(reply("よろしくお願いします。", subject="【重要】お問い合わせ")).kind is Kind.HUMAN
 
 
