@@ -118,8 +118,12 @@ def _named(verdict: Verdict, recipients: Iterable[str], agencies: Mapping[int, A
             continue
         for agency in agencies.values():
             with context.entered(agency):
-                if Message.objects.filter(key=key).exists() or TrialMail.objects.filter(key=key).exists():
+                if Message.objects.filter(key=key).exists():
                     return _Named(agency, key)
+                if trial := TrialMail.objects.select_related("reply__message").filter(key=key).first():
+                    # Who answers our answer goes on with the conversation; what bounces is the answer itself.
+                    goes_on = trial.reply is not None and verdict.kind in (Kind.HUMAN, Kind.AUTO_REPLY)
+                    return _Named(agency, trial.reply.message.key if trial.reply and goes_on else key)
     return None
 
 

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 import time_machine
 
-from campaigns import answers, audit, conversations, erasure, jobs, replies, trials
+from campaigns import answers, audit, conversations, erasure, jobs, replies, returned, trials
 from campaigns.models import Contact, Message, Reply, Subscription, Suppression, TrialMail
+from providers.accounts import inbox
 from providers.accounts.models import Account
 from providers.sandbox.service import Sandbox
 from providers.senders.inbound.verdict import classify
@@ -121,6 +122,17 @@ def test_it_leaves_from_the_sender_who_was_answered_in_the_thread_and_counts(ans
     answer = TrialMail.objects.order_by("pk")[0]
     first = f"<{answer.key}@{sender.address.rpartition('@')[2]}>"
     assert mail["References"].split() == [ours, answered.own_id, first, "<n2@mx.test>"]
+
+
+def test_who_answers_an_answer_goes_on_with_the_conversation(answered: Reply, accounts: dict[str, Account]) -> None:
+    made = ask(answered)
+    assert send() == 1
+    # Some programs name nothing but the mail before.
+    raw = reply("And what does it cost?").replace(b"7c3e1f@sender.test", f"{made.key}@sender.test".encode())
+    with context.public():
+        inbox.keep(THEIRS, ["replies@us.test"], raw)
+        returned.take_in(clock=lambda: LATER)
+    assert Reply.objects.get(text="And what does it cost?").message_id == answered.message_id
 
 
 def test_a_second_press_is_the_same_answer(answered: Reply, sandbox: Sandbox) -> None:
