@@ -23,7 +23,8 @@ from campaigns.variants import Text
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import MessageRefused
 from providers.accounts.models import TrafficClass
-from providers.senders.models import Home
+from providers.senders import dns
+from providers.senders.models import DnsCheck, Home
 
 # Gmail shows no more of a mail's HTML than this.
 CLIPPED_BYTES = 102 * 1024
@@ -74,7 +75,9 @@ def inspect(campaign: Campaign, *, now: datetime) -> list[Finding]:
     problems = [*launch.check_texts(campaign, [text for _step, text in texts]), *files.problems(steps)]
     refused = [Finding("texts", Severity.REFUSED, None, problem) for problem in problems]
     found = [*refused] if refused else [one for step, text in texts for one in _of_text(campaign, step, text)]
-    found += _shared_senders(campaign, now)
+    through = _accounts(campaign, now)
+    found += _shared_senders(campaign, through)
+    found += _unsound_domains(through, now)
     if not refused:
         found += _hosts([text for _step, text in texts])
     order = list(Severity)
@@ -229,13 +232,17 @@ def _spam(made: Envelope, text: str) -> Iterator[tuple[str, str]]:
         yield "spam_words", words % {"words": ", ".join(found[:5])}
 
 
-def _shared_senders(campaign: Campaign, now: datetime) -> Iterator[Finding]:
-    """Senders keep the longest gap of all campaigns that they write for: whose mails are slowed down by whose."""
+def _accounts(campaign: Campaign, now: datetime) -> list[int]:
+    """Through which accounts its mails would go."""
     try:
         shares = draft.plan(campaign, *draft.sizes(campaign), now=now).shares
     except PlanRefusedError:
-        return
-    through = [share.account_id for share in shares if share.count]
+        return []
+    return [share.account_id for share in shares if share.count]
+
+
+def _shared_senders(campaign: Campaign, through: Sequence[int]) -> Iterator[Finding]:
+    """Senders keep the longest gap of all campaigns that they write for: whose mails are slowed down by whose."""
     reach = set(Home.objects.filter(domain__homes__account__in=through).values_list("account", flat=True))
     running = Campaign.objects.filter(status=Campaign.Status.RUNNING).exclude(pk=campaign.pk).order_by("pk")
     sharing = [one for one in running if not reach.isdisjoint(one.accounts)]
@@ -257,6 +264,17 @@ def _shared_senders(campaign: Campaign, now: datetime) -> Iterator[Finding]:
             "minutes": round(campaign.gap.seconds / 60, 1),
         }
         yield Finding("slows_down", Severity.WARNING, None, told)
+
+
+def _unsound_domains(through: Sequence[int], now: datetime) -> Iterator[Finding]:
+    """Domains that it may be sent from whose DNS the last check found wrong: Gmail and Yahoo refuse their bulk mail."""
+    checks = DnsCheck.objects.filter(
+        sound=False, at__gt=now - dns.FRESH, domain__senders__active=True, domain__homes__account__in=through
+    )
+    for check in checks.select_related("domain").distinct().order_by("domain__name")[:SHOWN]:
+        words = _("The DNS of %(domain)s is not sound, so its mails may be refused or taken for spam. %(wrong)s")
+        told = words % {"domain": check.domain, "wrong": " ".join(dns.wrongs(check))}
+        yield Finding("dns", Severity.WARNING, None, told)
 
 
 def _missing(texts: rendering.Texts, contact: Contact) -> str | None:

@@ -31,8 +31,8 @@ from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
 from providers.accounts import checkup as accounts
 from providers.accounts import inbox, turns, webhooks
+from providers.senders import dns, warming
 from providers.senders import ledger as senders
-from providers.senders import warming
 from tenants import context, jobs, visits
 from tenants.clock import Clock
 from tenants.jobs import job
@@ -230,6 +230,16 @@ def warm() -> None:
     inbox.prune(now=clock())
     erasure.settle(now=clock())
     _in_each_agency("The warmup of domains", look_after)
+
+
+@job
+def check_dns() -> None:
+    """Every day: what each agency's domains publish; a DKIM key whose record is seen signs from then on."""
+
+    def look(_agency: Agency) -> None:
+        dns.check_all(now=Clock()())
+
+    _in_each_agency("The DNS check of domains", look)
 
 
 def _in_each_agency(what: str, work: Callable[[Agency], None], agencies: Iterable[Agency] | None = None) -> None:

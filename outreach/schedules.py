@@ -13,6 +13,7 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], int]] = {
     "warm up domains": (campaigns.warm, 60),
     "expire sign-ups": (campaigns.expire_sign_ups, 24 * 60),
     "choose variants": (campaigns.choose_variants, 24 * 60),
+    "check the DNS of domains": (campaigns.check_dns, 24 * 60),
     "audit quotas": (campaigns.audit, 24 * 60),
     "audit mails": (campaigns.audit_ledger, 24 * 60),
 }

@@ -18,6 +18,7 @@ from campaigns.api import (
     MessageViewSet,
     ReplyViewSet,
 )
+from providers.senders.api import DomainViewSet
 
 
 class Nowhere(APIView):
@@ -31,6 +32,7 @@ class Nowhere(APIView):
 router = SimpleRouter()
 router.register("campaigns", CampaignViewSet, basename="campaign")
 router.register("contacts", ContactViewSet, basename="contact")
+router.register("domains", DomainViewSet, basename="domain")
 router.register("endpoints", EndpointViewSet, basename="endpoint")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")

@@ -6,6 +6,7 @@ warmup   pure: how the mails of a new domain grow
 warming  judges each day of a domain that warms up
 published  pure: what a domain publishes in the DNS, by the rules of those who receive mail
 dns      asks the DNS about each domain and keeps what it found
+dkim     keys of domains, and the signing of mails that leave through a mail server
 rates    pure: whether too much comes back, by what the rate is at least
 events   the only writer of Event: stores each once
 inbound  pure: mail that comes back, from bytes to what it is and means

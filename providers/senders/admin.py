@@ -1,11 +1,13 @@
 """Sender domains and senders, on an agency's site. Only the accounts that the agency may use are ever named."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,11 +16,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
 
 from providers.accounts.models import Account, Allotment
-from providers.senders import pool, warming
+from providers.senders import dkim, dns, pool, warming
 from providers.senders.ledger import local_day
-from providers.senders.models import DomainDay, Home, Sender, SenderDay, SenderDomain
+from providers.senders.models import DnsCheck, DomainDay, Home, Sender, SenderDay, SenderDomain
+from providers.senders.published import Level
 from tenants import context, sites
 
 
@@ -87,9 +91,12 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     """Domains that mails leave from. They are kept: the counts of their days hang on them."""
 
     form = DomainForm
-    list_display = ("name", "senders_count", "verified_at", "per_day", "warmth", "created_at")
+    list_display = ("name", "senders_count", "verified_at", "per_day", "warmth", "dns_is_sound", "created_at")
+    list_select_related = ("dns_check",)
     search_fields = ("name",)
     inlines = (HomeInline,)
+    actions = ("check_dns", "make_keys")
+    actions_submit_line = ("save_and_check_dns", "save_and_make_key")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SenderDomain]:
         found: QuerySet[SenderDomain] = super().get_queryset(request)
@@ -97,10 +104,10 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
         plans = ("warmup_started_on", "warmup_plan", "warmup_domain_plan", "warmup_step")
-        return ("name", "per_day", *plans, *(("planned_and_sent",) if obj else ()))
+        return ("name", "per_day", *plans, *(("planned_and_sent", "checked", "found") if obj else ()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
-        return ("name", "planned_and_sent") if obj else ()
+        return ("name", "planned_and_sent", "checked", "found") if obj else ()
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         # What is new has to warm up, unless a person says that it is warm.
@@ -152,6 +159,78 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
                 ((format_html_join("", '<td class="pr-6">{}</td>', ((one,) for one in row)),) for row in rows),
             ),
         )
+
+    @admin.display(description=gettext_lazy("DNS"), boolean=True)
+    def dns_is_sound(self, domain: SenderDomain) -> bool | None:
+        last = getattr(domain, "dns_check", None)
+        return None if last is None else last.sound
+
+    @admin.display(description=gettext_lazy("DNS checked"), empty_value="—")
+    def checked(self, domain: SenderDomain) -> datetime | None:
+        last = getattr(domain, "dns_check", None)
+        return None if last is None else last.at
+
+    @admin.display(description=gettext_lazy("found in the DNS"), empty_value="—")
+    def found(self, domain: SenderDomain) -> str | None:
+        last = getattr(domain, "dns_check", None)
+        if last is None:
+            return None
+        return format_html_join("", '<div class="mb-3">{} {}{}</div>', (_told(one) for one in last.findings))
+
+    @admin.action(description=gettext_lazy("Check the DNS"), permissions=["change"])
+    def check_dns(self, request: HttpRequest, domains: QuerySet[SenderDomain]) -> None:
+        for found in dns.check_all(now=timezone.now(), domains=domains):
+            self._say(request, found)
+
+    @admin.action(description=gettext_lazy("Make a DKIM key"), permissions=["change"])
+    def make_keys(self, request: HttpRequest, domains: QuerySet[SenderDomain]) -> None:
+        for domain in domains:
+            self._make_key(request, domain)
+
+    @action(description=gettext_lazy("Save and check the DNS"), permissions=["change"])  # type: ignore[untyped-decorator]
+    def save_and_check_dns(self, request: HttpRequest, domain: SenderDomain) -> None:
+        # The page's own transaction has to be over: the DNS may be slow.
+        agency = context.current_agency()
+
+        def ask() -> None:
+            with context.entered(agency):
+                self._say(request, dns.check(domain, now=timezone.now()))
+
+        transaction.on_commit(ask)
+
+    @action(description=gettext_lazy("Save and make a DKIM key"), permissions=["change"])  # type: ignore[untyped-decorator]
+    def save_and_make_key(self, request: HttpRequest, domain: SenderDomain) -> None:
+        self._make_key(request, domain)
+
+    def _make_key(self, request: HttpRequest, domain: SenderDomain) -> None:
+        record = dkim.record(dkim.make(domain, now=timezone.now()))
+        text = _(
+            "Publish this TXT record at %(name)s, then check the DNS: once it is seen, mails are signed. %(value)s"
+        )
+        self.message_user(request, text % {"name": record.name, "value": record.value}, messages.SUCCESS)
+
+    def _say(self, request: HttpRequest, found: DnsCheck) -> None:
+        told = {
+            True: (messages.SUCCESS, _("%(domain)s: the DNS is sound.")),
+            False: (messages.WARNING, _("%(domain)s: the DNS is not sound; the domain's page says what to publish.")),
+            None: (messages.WARNING, _("%(domain)s: the DNS did not answer; check again later.")),
+        }
+        level, text = told[found.sound]
+        self.message_user(request, text % {"domain": found.domain}, level)
+
+
+_MARKS = {Level.GOOD: "✅", Level.ADVICE: "💡", Level.WRONG: "❌", Level.UNKNOWN: "❔"}
+
+
+def _told(finding: dict[str, Any]) -> tuple[str, str, str]:
+    """A mark, a sentence, and the record to publish."""
+    shown, record = "", finding["record"]
+    if record:
+        shown = format_html(
+            '<div class="mt-1 font-mono text-xs break-all">{} {}<br>{}</div>',
+            *(record["name"], record["type"], record["value"]),
+        )
+    return _MARKS[Level(finding["level"])], dns.told(finding), shown
 
 
 def _or_dash(count: int | None) -> str:

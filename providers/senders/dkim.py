@@ -24,6 +24,7 @@ from django.db import transaction
 
 from providers.accounts.adapters import Sign
 from providers.senders.models import DkimKey, SenderDomain
+from providers.senders.published import Key, Record
 
 # RFC 8301 section 3.2 asks signers for no less; one TXT string after another holds it.
 BITS = 2048
@@ -64,6 +65,11 @@ def _selector(domain: SenderDomain, now: datetime) -> str:
     used = set(domain.dkim_keys.values_list("selector", flat=True))
     day = f"pz{now:%Y%m%d}"
     return next(name for name in (day, *(f"{day}-{number}" for number in range(2, len(used) + 3))) if name not in used)
+
+
+def record(key: DkimKey) -> Record:
+    """What has to be published for it."""
+    return Record(str(key), "TXT", Key(key.selector, key.public).value)
 
 
 def switch(domain: SenderDomain, selector: str, *, now: datetime) -> bool:

@@ -17,7 +17,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 from django.conf import settings
-from django.db.models import Prefetch
+from django.db.models import QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from dns.rdtypes.ANY.MX import MX
@@ -25,7 +25,7 @@ from dns.rdtypes.ANY.TXT import TXT
 
 from providers.accounts.models import Kind
 from providers.senders import dkim, published
-from providers.senders.models import DnsCheck, Home, SenderDomain
+from providers.senders.models import DnsCheck, SenderDomain
 from providers.senders.published import Answer, Finding, Key, Level, Relay, Wanted, Zone
 
 # Of one domain, however many questions it takes.
@@ -35,6 +35,9 @@ AT_ONCE = 20
 ROUNDS = 12
 # For how long a check speaks for its domain.
 FRESH = timedelta(hours=48)
+
+# Names that nobody can register (RFC 2606): what a demonstration sends from.
+_RESERVED = r"\.(example|test|invalid|localhost)$"
 
 
 def sound(domain: SenderDomain, *, now: datetime, within: timedelta = FRESH) -> bool | None:
@@ -54,14 +57,20 @@ def check(domain: SenderDomain, *, now: datetime, resolver: dns.asyncresolver.Re
     return _keep(domain, findings, now)
 
 
-def check_all(*, now: datetime, resolver: dns.asyncresolver.Resolver | None = None) -> list[DnsCheck]:
-    """The same for every domain of the agency entered now, several at once."""
-    homes = Prefetch("homes", Home.objects.select_related("account"))
-    domains = list(SenderDomain.objects.prefetch_related(homes).order_by("name"))
-    found = asyncio.run(_findings([_wanted(domain) for domain in domains], resolver))
+def check_all(
+    *,
+    now: datetime,
+    domains: QuerySet[SenderDomain] | None = None,
+    resolver: dns.asyncresolver.Resolver | None = None,
+) -> list[DnsCheck]:
+    """The same for these domains, or for each of the agency entered now that can exist, several at once."""
+    if domains is None:
+        domains = SenderDomain.objects.exclude(name__regex=_RESERVED)
+    chosen = list(domains.prefetch_related("homes__account").order_by("name"))
+    found = asyncio.run(_findings([_wanted(domain) for domain in chosen], resolver))
     return [
         check(domain, now=now, resolver=resolver) if _switched(domain, findings, now) else _keep(domain, findings, now)
-        for domain, findings in zip(domains, found, strict=True)
+        for domain, findings in zip(chosen, found, strict=True)
     ]
 
 
