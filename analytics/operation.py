@@ -7,10 +7,12 @@ from datetime import date, datetime, timedelta
 
 from django.db.models import Min, QuerySet, Sum
 
+from campaigns import sources
 from campaigns.models import Message
 from providers.accounts import health
 from providers.accounts.ledger import utc_day
 from providers.accounts.models import LedgerRow, Period
+from providers.senders import recovering
 from tenants import context
 from tenants.models import Agency
 
@@ -57,6 +59,22 @@ class Queue:
     due: int
     in_doubt: int
     oldest: datetime | None
+
+
+def recoveries() -> Iterator[tuple[Agency, recovering.Told]]:
+    """What recovers of every agency's senders and domains."""
+    for agency in context.ready_agencies():
+        with context.entered(agency):
+            found = recovering.told()
+        yield from ((agency, one) for one in found)
+
+
+def paused_sources() -> Iterator[tuple[Agency, sources.Told]]:
+    """The paused imports and lists of every agency."""
+    for agency in context.ready_agencies():
+        with context.entered(agency):
+            found = sources.told()
+        yield from ((agency, one) for one in found)
 
 
 def sent_per_day(*, now: datetime) -> list[tuple[date, int]]:

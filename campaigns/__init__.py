@@ -62,6 +62,7 @@ reasons      why a message has not been sent, and when that clears
 explain      that reason, with the numbers behind it, for every edge
 feasibility  whether a campaign can go on at all; pauses it where it cannot
 backlash     pauses campaigns of which too much comes back or is complained about
+sources      pauses imports and lists of whose contacts too much comes back    → held messages
 progress     one campaign in numbers
 results      each step and each of its texts in numbers
 choices      one of a step's texts is chosen for the contacts to come

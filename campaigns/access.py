@@ -10,6 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 
+from campaigns import sources
 from campaigns.models import (
     Campaign,
     ConsentEntry,
@@ -23,9 +24,12 @@ from campaigns.models import (
     Message,
     RejectedRow,
     Reply,
+    SourcePause,
     StepFile,
     TrialMail,
 )
+from providers.senders import recovering
+from providers.senders.models import Recovery
 from tenants import context
 from tenants.users.models import User
 
@@ -113,6 +117,16 @@ def may_change_endpoints(user: Visitor) -> bool:
 def deliveries_for(user: Visitor) -> QuerySet[HookDelivery]:
     """The deliveries of events that this user may see, the latest first."""
     return _seen_by(user, HookDelivery.objects.select_related("endpoint").order_by("-pk"))
+
+
+def recoveries_for(user: Visitor) -> list[recovering.Told]:
+    """What recovers of the senders and domains, as far as this user may see it."""
+    return recovering.told() if _seen_by(user, Recovery.objects.filter(ended_at=None)).exists() else []
+
+
+def paused_sources_for(user: Visitor) -> list[sources.Told]:
+    """The paused imports and lists, as far as this user may see them."""
+    return sources.told() if _seen_by(user, SourcePause.objects.filter(ended_at=None)).exists() else []
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:

@@ -28,7 +28,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import access, actions, consent, erasure, feasibility, inspection, replies, results
+from campaigns import access, actions, consent, erasure, feasibility, inspection, replies, results, sources
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import (
@@ -44,6 +44,7 @@ from campaigns.models import (
     RejectedRow,
     Reply,
     ReplyLabel,
+    SourcePause,
     Step,
     StepFile,
     Suppression,
@@ -51,6 +52,7 @@ from campaigns.models import (
 )
 from campaigns.progress import progress
 from providers.accounts.models import OperatorErasure, suppressed_value
+from providers.senders import recovery
 from providers.senders.admin import AccountFilter
 from tenants import sites
 
@@ -218,6 +220,66 @@ class IntakeAdmin(ReadOnly):
     def rejected_link(self, found: Intake) -> str:
         rows = f"{reverse('admin:campaigns_rejectedrow_changelist')}?intake__id__exact={found.pk}"
         return _links((rows, _("Show them")), (reverse("campaigns:rejected", args=[found.pk]), _("Download as CSV")))
+
+
+class SourcePauseForm(ModelForm):  # type: ignore[type-arg]
+    """A pause to begin, or one to end: each with a word why."""
+
+    class Meta:
+        model = SourcePause
+        fields = ("list", "intake", "why", "ended_why")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in ("why", "ended_why"):
+            if name in self.fields and not cleaned.get(name):
+                self.add_error(name, _("Say why: whoever looks at this later has nothing else to go by."))
+        people, intake = cleaned.get("list"), cleaned.get("intake")
+        if "list" in self.fields and people:
+            if intake and intake.list_id != people.pk:
+                self.add_error("intake", _("This import went into another list."))
+            elif SourcePause.objects.filter(list=people, intake=intake, ended_at=None).exists():
+                raise ValidationError(_("It is paused already."))
+        return cleaned
+
+
+class SourcePauseAdmin(ModelAdmin):  # type: ignore[misc]
+    """Imports and lists whose first mails are held back. To add one pauses, to save one releases; both are kept."""
+
+    form = SourcePauseForm
+    list_display = ("__str__", "cause", "evidence", "began_at", "by", "ended_at", "ended_by")
+    list_filter = ("cause",)
+    list_select_related = ("list", "intake")
+
+    def get_fields(self, request: HttpRequest, obj: SourcePause | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ("list", "intake", "why")
+        shown = ("list", "intake", "cause", "evidence", "began_at", "by", "why")
+        return (*shown, *(("ended_at", "ended_by") if obj.ended_at else ()), "ended_why")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: SourcePause | None = None) -> tuple[str, ...]:
+        return () if obj is None else tuple(name for name in self.get_fields(request, obj) if name != "ended_why")
+
+    def has_change_permission(self, request: HttpRequest, obj: SourcePause | None = None) -> bool:
+        allowed: bool = super().has_change_permission(request, obj)
+        return allowed and (obj is None or obj.ended_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: SourcePause | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: SourcePause, form: Any, change: bool) -> None:
+        by, now = request.user.get_username(), timezone.now()
+        if change:
+            done = sources.release(obj, by=by, why=obj.ended_why, now=now)
+        else:
+            done = sources.pause(obj.list, obj.intake, by=by, why=obj.why, now=now)
+            obj.pk = SourcePause.objects.filter(list=obj.list, intake=obj.intake).latest("pk").pk
+        if not done:
+            self.message_user(request, _("Somebody else was faster; look at it again."), messages.WARNING)
+
+    @admin.display(description=gettext_lazy("evidence"), empty_value="—")
+    def evidence(self, found: SourcePause) -> str | None:
+        return recovery.in_words(found.mails, found.bounced, found.complained, found.least) or None
 
 
 class RejectedRowAdmin(ReadOnly):
@@ -759,6 +821,7 @@ for _model, _admin in (
     (ContactList, ListAdmin),
     (Intake, IntakeAdmin),
     (RejectedRow, RejectedRowAdmin),
+    (SourcePause, SourcePauseAdmin),
     (Suppression, SuppressionAdmin),
     (Erasure, ErasureAdmin),
     (Reply, ReplyAdmin),

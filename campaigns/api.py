@@ -960,6 +960,64 @@ class ErasureViewSet(ViewSet):
         return Response(ErasureSerializer(receipt).data, status=201)
 
 
+class RecoverySerializer(serializers.Serializer[Any]):
+    """A sender or domain of which too much came back, on its way to its normal work. Every time is ISO 8601."""
+
+    id = serializers.IntegerField()
+    kind = serializers.CharField(help_text="`sender` or `domain`.")
+    name = serializers.CharField(help_text="Its address, or the name of the domain.")
+    cause = serializers.CharField(help_text="`bounces`, `complaints`, or `person`.")
+    cause_label = serializers.CharField()
+    stage = serializers.CharField(help_text="`resting`, `checking`, `few` or `more`.")
+    stage_label = serializers.CharField()
+    per_day = serializers.IntegerField(help_text="Mails a day at most in this stage.")
+    began_at = serializers.DateTimeField()
+    rest_until = serializers.DateTimeField(allow_null=True, help_text="When its DNS is checked; null: not known.")
+    mails = serializers.IntegerField(help_text="Mails looked at, with addresses that were refused at once.")
+    bounced = serializers.IntegerField()
+    complained = serializers.IntegerField()
+    least_percent = serializers.FloatField(help_text="The rate is surely above this, in percent.")
+    evidence = serializers.CharField(help_text="The same in words.")
+    missing = serializers.ListField(child=serializers.CharField(), help_text="What is wrong in its DNS.")
+    by = serializers.CharField(help_text="Who paused it; empty: the machine.")
+    why = serializers.CharField()
+
+
+class RecoveryViewSet(ViewSet):
+    """Senders and domains that are paused or recover."""
+
+    def list(self, request: Request) -> Response:
+        """All of them, the latest first."""
+        return Response(RecoverySerializer(access.recoveries_for(request.user), many=True).data)
+
+
+class SourcePauseSerializer(serializers.Serializer[Any]):
+    """An import or list of whose contacts too much came back. Every time is ISO 8601 with its offset."""
+
+    id = serializers.IntegerField()
+    list = serializers.CharField()
+    file_name = serializers.CharField(help_text="Of the import; empty: who came into the list without one.")
+    cause = serializers.CharField(help_text="`bounces`, `complaints`, or `person`.")
+    cause_label = serializers.CharField()
+    began_at = serializers.DateTimeField()
+    mails = serializers.IntegerField(help_text="Mails looked at, with addresses that were refused at once.")
+    bounced = serializers.IntegerField()
+    complained = serializers.IntegerField()
+    least_percent = serializers.FloatField(help_text="The rate is surely above this, in percent.")
+    evidence = serializers.CharField(help_text="The same in words.")
+    held = serializers.IntegerField(help_text="First mails that wait for its release.")
+    by = serializers.CharField(help_text="Who paused it; empty: the machine.")
+    why = serializers.CharField()
+
+
+class SourcePauseViewSet(ViewSet):
+    """Imports and lists whose first mails are held back."""
+
+    def list(self, request: Request) -> Response:
+        """All of them, the latest first."""
+        return Response(SourcePauseSerializer(access.paused_sources_for(request.user), many=True).data)
+
+
 class FeedQuerySerializer(serializers.Serializer[Any]):
     """What part of the feed is asked for."""
 

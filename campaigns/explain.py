@@ -16,13 +16,14 @@ from providers.accounts import health, ledger
 from providers.accounts.models import Account, LedgerRow, Period
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
-from providers.senders import routes
+from providers.senders import recovering, routes
 from providers.senders.models import Event, Sender, SenderDay
 from tenants import context
 from tenants.models import Agency
 
 Status = Message.Status
 EVENTS_SHOWN = 50
+RECOVERIES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,9 @@ def _numbers(message: Message, agency: Agency, now: datetime) -> Iterator[Number
     # Not the sum of their limits: warmup, their domains and the last 24 hours bind them too.
     left = senders.room_today([message.account_id], day=day, now=now).get(message.account_id, 0)
     yield Number(_("Mails of the account's senders today"), spent, spent + left)
+    for found in recovering.of_account(message.account_id)[:RECOVERIES_SHOWN]:
+        text = _("%(whose)s recovers: mails that came back or were complained about, of those looked at")
+        yield Number(text % {"whose": found}, found.bounced + found.complained, found.mails)
 
 
 class Why:
@@ -266,7 +270,10 @@ class Why:
             return Reason(spent.reason), spent.until
         if account_id not in senders.accounts_with_senders():
             return Reason.NO_SENDERS, None
-        return Reason.SENDERS_SPENT, senders.room_from(account_id, zone=self._agency.zone, now=self._now)
+        again = senders.room_from(account_id, zone=self._agency.zone, now=self._now)
+        if senders.held_back(account_id, day=self._day, now=self._now):
+            return Reason.SENDERS_RECOVERING, again or recovering.rest_over(account_id, now=self._now)
+        return Reason.SENDERS_SPENT, again
 
     def _thread(self, account_id: int, sender_id: int) -> tuple[str, datetime | None]:
         """A contact who has heard from a sender hears from no other."""
@@ -280,7 +287,11 @@ class Why:
             self._returns[account_id] = senders.returns(account_id, zone=self._agency.zone, now=self._now)
         if sender_id not in self._returns[account_id]:
             return Reason.THREAD_OFF, None
-        return Reason.THREAD_SPENT, self._returns[account_id][sender_id]
+        again = self._returns[account_id][sender_id]
+        if found := recovering.current(sender_id):
+            resting = found.rest_until if found.rest_until and found.rest_until > self._now else None
+            return Reason.THREAD_RECOVERING, again or resting
+        return Reason.THREAD_SPENT, again
 
     @cached_property
     def _hours(self) -> float:

@@ -24,6 +24,7 @@ from campaigns import (
     lifecycle,
     returned,
     signups,
+    sources,
     trials,
 )
 from campaigns.audit import audit_quota
@@ -31,7 +32,7 @@ from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
 from providers.accounts import checkup as accounts
 from providers.accounts import inbox, turns, webhooks
-from providers.senders import dns, warming
+from providers.senders import dns, recovering, warming
 from providers.senders import ledger as senders
 from tenants import context, jobs, visits
 from tenants.clock import Clock
@@ -151,13 +152,16 @@ def checkup() -> None:
 @job
 def check_possible() -> None:
     """Every five minutes: let mails go that waited for consent which is there or no longer needed, and pause campaigns
-    that cannot go on until a person changes something, or of which too much comes back, agency by agency."""
+    that cannot go on until a person changes something, or of which too much comes back, agency by agency. Senders and
+    domains too, which return in stages."""
     clock = Clock()
 
     def look_after(agency: Agency) -> None:
         failover.rehome(agency, now=clock())
         feasibility.pause_impossible(agency, now=clock())
         backlash.pause_harmful(agency, now=clock())
+        sources.hold()
+        recovering.look_after(agency, now=clock())
 
     _in_each_agency("The check of what campaigns can do", look_after)
 
@@ -218,11 +222,13 @@ def audit() -> None:
 
 @job
 def warm() -> None:
-    """Every hour: judge the day before of domains that warm up, where it is over; forget what binds no more."""
+    """Every hour: judge the day before of domains that warm up, where it is over, and where contacts come from; forget
+    what binds no more."""
     clock = Clock()
 
     def look_after(agency: Agency) -> None:
         warming.advance(agency.zone, now=clock())
+        sources.pause_harmful(agency, now=clock())
         senders.purge(now=clock())
         hooks.purge(now=clock())
 

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from campaigns import draft, erased, erasure, feasibility, files, forecast, lifecycle, rendering
+from campaigns import draft, erased, erasure, feasibility, files, forecast, lifecycle, rendering, sources
 from campaigns.models import Campaign
 from campaigns.planning import Plan, PlanRefusedError, Share
 from campaigns.variants import Text
@@ -58,6 +58,7 @@ def launch(campaign: Campaign, *, now: datetime) -> Launched:
         queued = lifecycle.schedule(campaign, steps[0].pk, plan, due_at=now)
         if queued != total:
             raise RuntimeError(f"{total} were enrolled but {queued} queued.")
+        sources.hold(list_id=campaign.list_id)
         # A fresh load has no statistics, and the queue would be sorted instead of read in order.
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE campaigns_message")
@@ -83,6 +84,7 @@ def join(campaign: Campaign, *, now: datetime) -> Launched:
         plan = _plan(found, consented, total - consented, now=now)
         first = found.steps.filter(position__isnull=False)[0]
         lifecycle.schedule(found, first.pk, plan, due_at=now, after=last)
+        sources.hold(list_id=found.list_id)
         visits.ask(now)
     return Launched(total, plan.shares, plan.held)
 

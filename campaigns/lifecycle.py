@@ -460,6 +460,28 @@ def let_go(*, now: datetime, at_most: int) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def hold_sources(list_id: int | None) -> int:
+    """First mails that wait for contacts of paused sources, of this list or of all, leave the queue; return how many
+    those are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD_SOURCES, {"reason": Reason.SOURCE_PAUSED, "list": list_id})
+        return int(cursor.rowcount)
+
+
+def let_sources_go(*, now: datetime) -> set[int]:
+    """What waited for paused sources that are paused no more goes back into the queue; return its campaigns."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LET_SOURCES_GO, {"now": now, "reason": Reason.SOURCE_PAUSED})
+        return {row[0] for row in cursor.fetchall()}
+
+
+def held_of_sources() -> dict[tuple[int, int | None], int]:
+    """Mails that wait for each paused source, by the ids of its list and its import."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD_OF_SOURCES, [Reason.SOURCE_PAUSED])
+        return {(list_id, intake_id): count for list_id, intake_id, count in cursor.fetchall()}
+
+
 def move_held(to_account_id: int, campaign_ids: Sequence[int], *, at_most: int, now: datetime) -> int:
     """Send up to so many mails that wait for consent through an account that takes them without; return how many."""
     _goes_through(campaign_ids, [to_account_id])
@@ -709,11 +731,12 @@ def _return_rows(
             by_campaign[campaign_id, day] += 1
         if counted_to:
             by_recipient[campaign_id, caps.domain_of(counted_to), day] += 1
-    senders.give_back_domains(by_domain)
+    refused = values.get("reason") == Reason.RECIPIENT_REFUSED
+    senders.give_back_domains(by_domain, refused=refused)
     caps.give_back(by_campaign, by_recipient)
     for (account_id, utc_day), count in sorted(by_account.items()):
         accounts.give_back(account_id, agency_id, count, day=utc_day)
-    senders.give_back_senders(by_sender)
+    senders.give_back_senders(by_sender, refused=refused)
     return len(rows)
 
 
@@ -1016,6 +1039,39 @@ UPDATE campaigns_message m SET status = 'scheduled', reason = '', detail = '', d
 FROM chosen WHERE m.id = chosen.id
 RETURNING m.campaign_id
 """  # noqa: S608 - of constants
+_OF_PAUSED_SOURCE = """EXISTS (
+    SELECT FROM campaigns_subscription s
+    JOIN campaigns_sourcepause p ON p.list_id = s.list_id AND p.intake_id IS NOT DISTINCT FROM s.intake_id
+    WHERE s.list_id = c.list_id AND s.contact_id = m.contact_id AND p.ended_at IS NULL
+)"""
+_HOLD_SOURCES = f"""
+UPDATE campaigns_message SET status = 'held', parked = false, reason = %(reason)s WHERE id IN (
+    SELECT m.id FROM campaigns_campaign c
+    JOIN campaigns_message m ON m.campaign_id = c.id AND m.status = 'scheduled'
+        AND m.step_id = (SELECT id FROM campaigns_step WHERE campaign_id = c.id ORDER BY position LIMIT 1)
+    WHERE c.status IN ('running', 'paused') AND (%(list)s::bigint IS NULL OR c.list_id = %(list)s)
+      AND c.list_id IN (SELECT list_id FROM campaigns_sourcepause WHERE ended_at IS NULL) AND {_OF_PAUSED_SOURCE}
+    ORDER BY m.id FOR UPDATE OF m
+)
+"""  # noqa: S608 - of constants
+_LET_SOURCES_GO = f"""
+UPDATE campaigns_message SET status = 'scheduled', reason = '', due_at = GREATEST(due_at, %(now)s) WHERE id IN (
+    SELECT m.id FROM campaigns_campaign c
+    JOIN campaigns_message m ON m.campaign_id = c.id AND m.status = 'held' AND m.reason = %(reason)s
+    JOIN campaigns_enrollment e ON e.id = m.enrollment_id AND e.ended = ''
+    WHERE c.status IN ('running', 'paused', 'finished') AND NOT {_OF_PAUSED_SOURCE}
+    ORDER BY m.id FOR UPDATE OF m
+)
+RETURNING campaign_id
+"""  # noqa: S608 - of constants
+_HELD_OF_SOURCES = """
+SELECT s.list_id, s.intake_id, count(*)
+FROM campaigns_campaign c
+JOIN campaigns_message m ON m.campaign_id = c.id AND m.status = 'held' AND m.reason = %s
+JOIN campaigns_subscription s ON s.list_id = c.list_id AND s.contact_id = m.contact_id
+WHERE c.list_id IN (SELECT list_id FROM campaigns_sourcepause WHERE ended_at IS NULL)
+GROUP BY 1, 2
+"""
 _MOVE_HELD = f"""
 WITH chosen AS MATERIALIZED (
     SELECT m.id FROM campaigns_message m JOIN campaigns_enrollment e ON e.id = m.enrollment_id

@@ -26,6 +26,7 @@ from providers.accounts.models import Account, TrafficClass
 from providers.accounts.secrets import SecretsField
 from providers.senders.inbound.labels import Label
 from providers.senders.models import Sender
+from providers.senders.recovery import Cause
 from tenants import context
 from tenants.models import known_timezone
 from tenants.rows import AgencyRow
@@ -327,6 +328,59 @@ class Intake(AgencyRow):
 
     def __str__(self) -> str:
         return self.file_name
+
+
+class SourcePause(AgencyRow):
+    """A pause of where contacts come from: an import into a list, or, without one, whoever else is on it. Written by
+    `sources` alone.
+
+    The evidence is of the mails of a week: `least` is the rate that was surely exceeded, 0 where a person paused it.
+    """
+
+    list = models.ForeignKey(ContactList, on_delete=models.CASCADE, related_name="+", verbose_name=_("list"))
+    intake = models.ForeignKey(
+        Intake,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("import"),
+        help_text=_("Empty: who came into the list without one."),
+    )
+    cause = models.CharField(_("paused because"), max_length=12, choices=Cause.choices)
+    began_at = models.DateTimeField(_("paused"))
+    mails = models.PositiveIntegerField(_("mails"), default=0)
+    bounced = models.PositiveIntegerField(_("bounced"), default=0)
+    complained = models.PositiveIntegerField(_("complained"), default=0)
+    least = models.FloatField(_("the rate is at least"), default=0)
+    by = models.CharField(_("paused by"), max_length=254, blank=True, default="", help_text=_("Empty: the machine."))
+    why = models.CharField(_("why"), max_length=300, blank=True, default="")
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    ended_by = models.CharField(_("released by"), max_length=254, blank=True, default="")
+    ended_why = models.CharField(_("released because"), max_length=300, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("pause of a list source")
+        verbose_name_plural = _("pauses of list sources")
+        ordering = ["-began_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["list", "intake"],
+                condition=Q(ended_at__isnull=True),
+                nulls_distinct=False,
+                name="a_source_is_paused_once_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(cause=Cause.PERSON) | (~Q(by="") & ~Q(why="")), name="who_pauses_a_source_says_why"
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at__isnull=True) | (~Q(ended_by="") & ~Q(ended_why="")),
+                name="who_releases_a_source_says_why",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.list}: {self.intake.file_name}" if self.intake else str(self.list)
 
 
 class RejectedRow(AgencyRow):

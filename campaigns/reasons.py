@@ -25,7 +25,15 @@ class Reason(models.TextChoices):
     SENDERS_HOUR_SPENT = "senders_hour_spent", _("The senders have sent their mails for this hour")
     THREAD_SPENT = "thread_spent", _("The sender that writes to this contact has sent its mails for today")
     THREAD_RESTING = "thread_resting", _("The sender that writes to this contact rests after its last mail")
+    THREAD_RECOVERING = (
+        "thread_recovering",
+        _("The sender that writes to this contact recovers from bounces or complaints"),
+    )
     THREAD_OFF = "thread_off", _("The sender that writes to this contact is off or has no way through the account")
+    SENDERS_RECOVERING = (
+        "senders_recovering",
+        _("Senders recover from bounces or complaints, and the others have sent their mails for today"),
+    )
     NO_SENDERS = "no_senders", _("The account has no active sender")
     ACCOUNT_CLOSED = "account_closed", _("The account refuses mails just now; it is tried again shortly")
     ACCOUNT_BLOCKED = "account_blocked", _("The account is blocked until the operator opens it")
@@ -40,6 +48,7 @@ class Reason(models.TextChoices):
     MISSING_VALUE = "missing_value", _("The contact has no value that the text needs")
     BREAKS_WORKERS = "breaks_workers", _("Three workers ended while preparing it")
     NEEDS_CONSENT = "needs_consent", _("The contact has not given the consent that the accounts require")
+    SOURCE_PAUSED = "source_paused", _("Too much came back from the import or list that the contact is from")
     SUPPRESSED = "suppressed", _("The contact must not be mailed")
     AWAY = "away", _("The contact is out of office")
     READER_PAUSED = "reader_paused", _("The contact wants no mails for a while")

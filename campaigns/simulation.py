@@ -26,7 +26,7 @@ from providers.accounts import ledger, rate
 from providers.accounts.ledger import Limit
 from providers.accounts.models import Account, Allotment, Period
 from providers.accounts.routing import Route
-from providers.senders import warmup
+from providers.senders import recovery, warmup
 from providers.senders.ledger import HOURS, WINDOW, hour_of, local_day, next_day, per_hour
 from providers.senders.standing import Group, Standing
 
@@ -54,6 +54,7 @@ class Bound(models.TextChoices):
     SENDERS_HOUR = "senders_hour", _("The senders' mails an hour")
     DOMAIN_DAY = "domain_day", _("The sender domains' mails a day")
     WARMUP = "warmup", _("Sender domains warm up")
+    RECOVERY = "recovery", _("Senders recover from bounces or complaints")
     GAP = "gap", _("The gap between two mails of a sender")
     NEW_CONTACTS = "new_contacts", _("The campaign's new contacts a day")
     RECIPIENT_DOMAIN = "recipient_domain", _("The campaign's mails a day to one domain")
@@ -222,8 +223,10 @@ class _Group:
             self.ticks = 0 if self.spare >= self.senders else self.ticks + ticks
         self.taken = 0
 
-    def allowed(self, standing: Standing, step: int) -> int:
-        return warmup.allowed(self.group.per_day, standing.plan, step)
+    def allowed(self, standing: Standing, step: int, day: date) -> int:
+        allowed = warmup.allowed(self.group.per_day, standing.plan, step)
+        cap = recovery.cap_on(self.group.caps, day)
+        return allowed if cap is None else min(allowed, cap)
 
     def room(self, allowed: int) -> int:
         return max(0, self.senders * allowed - max(self.today, self.in_hours) - self.taken)
@@ -240,15 +243,18 @@ class _Group:
 
 
 class _Domain:
-    __slots__ = ("groups", "pace", "standing", "step", "today")
+    __slots__ = ("day", "groups", "pace", "standing", "step", "today")
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, day: date) -> None:
         self.standing, self.step, self.today = standing, standing.step, standing.used_today
+        self.day = day
         self.groups = [_Group(group) for group in standing.groups]
         self.pace: _Pace | None = None
 
     def allowed(self) -> int:
-        return warmup.allowed(self.standing.per_day, self.standing.domain_plan, self.step)
+        allowed = warmup.allowed(self.standing.per_day, self.standing.domain_plan, self.step)
+        cap = recovery.cap_on(self.standing.caps, self.day)
+        return allowed if cap is None else min(allowed, cap)
 
     def room(self) -> int:
         return max(0, self.allowed() - self.today)
@@ -257,7 +263,7 @@ class _Domain:
         """What each group may send, together no more than the domain: today, or in this step, resting or not."""
         left, found = self.room(), []
         for group in self.groups:
-            allowed = group.allowed(self.standing, self.step)
+            allowed = group.allowed(self.standing, self.step, self.day)
             room = min(left, group.room(allowed))
             if step is not None:
                 room = min(room, group.room_of_hour(allowed, step.hours))
@@ -269,14 +275,17 @@ class _Domain:
 
     def bound(self) -> Bound:
         """What keeps its senders from sending more today."""
-        allowed = [group.allowed(self.standing, self.step) for group in self.groups]
+        allowed = [group.allowed(self.standing, self.step, self.day) for group in self.groups]
         of_senders = sum(group.room(most) for group, most in zip(self.groups, allowed, strict=True))
+        of_caps = [self.standing.caps] if self.room() < of_senders else [group.group.caps for group in self.groups]
+        if any(recovery.cap_on(caps, self.day) is not None for caps in of_caps):
+            return Bound.RECOVERY
         if self.room() < of_senders:
             return Bound.WARMUP if self.allowed() < self.standing.per_day else Bound.DOMAIN_DAY
         planned = any(most < group.group.per_day for group, most in zip(self.groups, allowed, strict=True))
         return Bound.WARMUP if planned else Bound.SENDERS
 
-    def new_day(self, yesterday: date) -> None:
+    def new_day(self, yesterday: date, day: date) -> None:
         since, last = self.standing.warms_since, max(len(self.standing.plan), len(self.standing.domain_plan))
         judged = self.standing.judged
         if since and since <= yesterday and self.step <= last and not (judged and judged >= yesterday):
@@ -286,6 +295,7 @@ class _Domain:
             )
             self.step = warmup.next_step(self.step, warmup.Evidence(self.today, most), last=last)
         self.today = 0
+        self.day = day
         for group in self.groups:
             group.today = 0
 
@@ -440,7 +450,7 @@ class _Clockwork:
     def __init__(self, scene: Scene, campaign_id: int | None, now: datetime) -> None:
         self.zone, self.target, self.now = scene.zone, campaign_id, now
         self.day = local_day(now, scene.zone)
-        self.domains = [_Domain(one) for one in scene.domains]
+        self.domains = [_Domain(one, local_day(now, scene.zone)) for one in scene.domains]
         self.quotas = {one.account.pk: _Quota(one, self.domains) for one in scene.accounts}
         self.campaigns = {one.campaign_id: _Campaign(one) for one in scene.campaigns}
         self.queues = [
@@ -713,7 +723,7 @@ class _Clockwork:
         if day == self.day:
             return
         for domain in self.domains:
-            domain.new_day(self.day)
+            domain.new_day(self.day, day)
         for campaign in self.campaigns.values():
             campaign.new_day()
         self.day = day

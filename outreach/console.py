@@ -94,6 +94,7 @@ AGENCY: tuple[Group, ...] = (
             (gettext_lazy("Contacts"), "contacts", "campaigns", "contact"),
             (gettext_lazy("Lists"), "list", "campaigns", "contactlist"),
             (gettext_lazy("Imports"), "upload_file", "campaigns", "intake"),
+            (gettext_lazy("Pauses of sources"), "pause_circle", "campaigns", "sourcepause"),
             (gettext_lazy("Rejected rows"), "rule", "campaigns", "rejectedrow"),
             (gettext_lazy("Suppressions"), "block", "campaigns", "suppression"),
             (gettext_lazy("Erasures"), "person_remove", "campaigns", "erasure"),
@@ -104,6 +105,7 @@ AGENCY: tuple[Group, ...] = (
         (
             (gettext_lazy("Domains"), "dns", "senders", "senderdomain"),
             (gettext_lazy("Senders"), "alternate_email", "senders", "sender"),
+            (gettext_lazy("Pauses"), "pause_circle", "senders", "recovery"),
         ),
     ),
     (
@@ -174,7 +176,7 @@ def _operator_overview() -> dict[str, Any]:
             ),
         ],
         "chart": _volume(now),
-        "tables": [_accounts(accounts, rates), _queues(now), _opt_outs(kept)],
+        "tables": [_accounts(accounts, rates), _queues(now), _pauses(), _opt_outs(kept)],
     }
 
 
@@ -211,6 +213,36 @@ def _opt_outs(kept: list[last_mails.Kept]) -> dict[str, Any]:
             for one in sorted(kept, key=lambda one: one.longest, reverse=True)[:ROWS]
         ],
         "empty": _("Nobody has opted out yet."),
+    }
+
+
+def _pauses() -> dict[str, Any]:
+    """Senders, domains and sources of contacts of all agencies that are paused or recover."""
+    rows = [
+        {
+            "name": one.name,
+            "url": reverse("admin:tenants_agency_change", args=[agency.pk]),
+            "tone": "warning" if one.per_day else "danger",
+            "state": one.stage_label,
+            "cells": [agency.name, one.cause_label, one.evidence or one.why, date_format(one.began_at, "j M H:i")],
+        }
+        for agency, one in operation.recoveries()
+    ]
+    rows += [
+        {
+            "name": " · ".join(filter(None, (one.list, one.file_name))),
+            "url": reverse("admin:tenants_agency_change", args=[agency.pk]),
+            "tone": "danger",
+            "state": _("First mails held back"),
+            "cells": [agency.name, one.cause_label, one.evidence or one.why, date_format(one.began_at, "j M H:i")],
+        }
+        for agency, one in operation.paused_sources()
+    ]
+    return {
+        "title": _("Paused or recovering"),
+        "headers": [_("Sender, domain or source"), _("Stage"), _("Agency"), _("Why"), _("Evidence"), _("Since")],
+        "rows": rows[:ROWS],
+        "empty": _("Nothing is paused."),
     }
 
 

@@ -323,4 +323,7 @@ HOOK_LOG_LIFE = timedelta(days=env.int("HOOK_LOG_DAYS", 30))
 LEASE = timedelta(minutes=5)
 # How long somebody who has signed up for a list has to confirm it; then what they gave is deleted.
 SIGN_UP_LIFE = timedelta(days=env.int("SIGN_UP_DAYS", 7))
+# How long a sender or domain sends nothing after too much came back: late bounces come in, and most lists of receivers
+# forget it. Three times as long, up to 72 hours, if it happens again on the way back.
+SENDER_REST = timedelta(hours=env.int("SENDER_REST_HOURS", 24))
 TESTING = "pytest" in sys.modules

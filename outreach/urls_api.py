@@ -16,7 +16,9 @@ from campaigns.api import (
     FeedViewSet,
     ListViewSet,
     MessageViewSet,
+    RecoveryViewSet,
     ReplyViewSet,
+    SourcePauseViewSet,
 )
 from providers.senders.api import DomainViewSet
 
@@ -38,7 +40,9 @@ router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")
 router.register("lists", ListViewSet, basename="list")
 router.register("messages", MessageViewSet, basename="message")
+router.register("recoveries", RecoveryViewSet, basename="recovery")
 router.register("replies", ReplyViewSet, basename="reply")
+router.register("source-pauses", SourcePauseViewSet, basename="source-pause")
 
 app_name = "api"
 urlpatterns = [path("", include(router.urls)), re_path("", Nowhere.as_view())]

@@ -19,9 +19,9 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 
 from providers.accounts.models import Account, Allotment
-from providers.senders import dkim, dns, pool, warming
+from providers.senders import dkim, dns, pool, recovering, recovery, warming
 from providers.senders.ledger import local_day
-from providers.senders.models import DnsCheck, DomainDay, Home, Sender, SenderDay, SenderDomain
+from providers.senders.models import DnsCheck, DomainDay, Home, Recovery, Sender, SenderDay, SenderDomain
 from providers.senders.published import Level
 from tenants import context, sites
 
@@ -326,5 +326,76 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
         senders.update(active=False)
 
 
+class RecoveryForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A pause to begin, of a sender or of a domain, or one to end: each with a word why."""
+
+    class Meta:
+        model = Recovery
+        fields = ("sender", "domain", "why", "ended_why")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in ("why", "ended_why"):
+            if name in self.fields and not cleaned.get(name):
+                self.add_error(name, _("Say why: whoever looks at this later has nothing else to go by."))
+        if "sender" not in self.fields:
+            return cleaned
+        sender, domain = cleaned.get("sender"), cleaned.get("domain")
+        if (sender is None) == (domain is None):
+            raise ValidationError(_("Choose a sender or a domain."))
+        if Recovery.objects.filter(sender=sender, domain=domain, ended_at=None).exists():
+            raise ValidationError(_("It is paused already."))
+        return cleaned
+
+
+class RecoveryAdmin(ModelAdmin):  # type: ignore[misc]
+    """Pauses of senders and domains with their evidence. To add one pauses, to save one releases; both are kept."""
+
+    form = RecoveryForm
+    list_display = ("__str__", "cause", "standing", "evidence", "began_at", "rest_until", "by", "ended_at", "ended_by")
+    list_filter = ("cause", "stage")
+    list_select_related = ("sender", "domain")
+    shown = ("cause", "standing", "evidence", "missing", "falls", "began_at", "rest_until", "by", "why")
+
+    def get_fields(self, request: HttpRequest, obj: Recovery | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ("sender", "domain", "why")
+        whose = "sender" if obj.sender_id else "domain"
+        return (whose, *self.shown, *(("ended_at", "ended_by") if obj.ended_at else ()), "ended_why")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Recovery | None = None) -> tuple[str, ...]:
+        return () if obj is None else tuple(name for name in self.get_fields(request, obj) if name != "ended_why")
+
+    def has_change_permission(self, request: HttpRequest, obj: Recovery | None = None) -> bool:
+        allowed: bool = super().has_change_permission(request, obj)
+        return allowed and (obj is None or obj.ended_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Recovery | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Recovery, form: Any, change: bool) -> None:
+        agency, by, now = context.current_agency(), request.user.get_username(), timezone.now()
+        if change:
+            done = recovering.release(obj, agency, by=by, why=obj.ended_why, now=now)
+        else:
+            done = recovering.pause(obj.whose, agency, by=by, why=obj.why, now=now)
+            obj.pk = Recovery.objects.filter(sender=obj.sender, domain=obj.domain).latest("pk").pk
+        if not done:
+            self.message_user(request, _("Somebody else was faster; look at it again."), messages.WARNING)
+
+    @admin.display(description=gettext_lazy("stage"), ordering="stage")
+    def standing(self, found: Recovery) -> str:
+        return _("Works normally") if found.ended_at else str(found.get_stage_display())
+
+    @admin.display(description=gettext_lazy("evidence"), empty_value="—")
+    def evidence(self, found: Recovery) -> str | None:
+        return recovery.in_words(found.mails, found.bounced, found.complained, found.least) or None
+
+    @admin.display(description=gettext_lazy("what is wrong in its DNS"), empty_value="—")
+    def missing(self, found: Recovery) -> str | None:
+        return " ".join(recovering.missing(found)) or None
+
+
 sites.agency.register(SenderDomain, DomainAdmin)
 sites.agency.register(Sender, SenderAdmin)
+sites.agency.register(Recovery, RecoveryAdmin)

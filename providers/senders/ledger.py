@@ -114,9 +114,9 @@ def take_seats(
         cursor.execute(_LOCK_DOMAIN_DAYS, [day, domains])
         rooms = dict(cursor.fetchall())
     seats = []
-    for sender_id, domain_id, address, name, per_day, per_hour, used_at, free_at in locked:
-        in_day, in_hour = used[sender_id]
-        if (room := min(per_day - in_day, per_hour - in_hour)) > 0:
+    for sender_id, domain_id, address, name, per_day, per_hour, used_at, free_at, recovers in locked:
+        in_day, in_hour, refused = used[sender_id]
+        if (room := min(per_day - in_day - recovers * refused, per_hour - in_hour)) > 0:
             seats.append(Seat(sender_id, domain_id, address, name, per_day, room, used_at, free_at))
     return Seats(seats, rooms)
 
@@ -142,14 +142,19 @@ def spend(taken: Iterable[Seat], *, day: date, now: datetime) -> None:
         cursor.execute(_TURN_ROTATION, [now, senders, [seats[key].free_at for key in senders]])
 
 
-def give_back_domains(counts: Mapping[tuple[int, date], int]) -> None:
-    """Return mails that were surely not sent: (domain, day) → count. Before the account's ledger, by the lock order."""
+def give_back_domains(counts: Mapping[tuple[int, date], int], *, refused: bool = False) -> None:
+    """Return mails that were surely not sent: (domain, day) → count. Before the account's ledger, by the lock order.
+
+    `refused`: because their addresses were, which counts against the domain.
+    """
     for (domain_id, day), count in sorted(counts.items()):
-        DomainDay.objects.filter(domain=domain_id, day=day).update(used=F("used") - count)
+        DomainDay.objects.filter(domain=domain_id, day=day).update(
+            used=F("used") - count, refused=F("refused") + count * refused
+        )
 
 
-def give_back_senders(counts: Mapping[tuple[int, date, datetime], int]) -> None:
-    """Return mails that were surely not sent: (sender, day, hour of the claim) → count.
+def give_back_senders(counts: Mapping[tuple[int, date, datetime], int], *, refused: bool = False) -> None:
+    """Return mails that were surely not sent: (sender, day, hour of the claim) → count; `refused` as of domains.
 
     After the account's ledger, by the lock order.
     """
@@ -159,7 +164,9 @@ def give_back_senders(counts: Mapping[tuple[int, date, datetime], int]) -> None:
         days[sender_id, day] += count
         hours[sender_id, hour] += count
     for (sender_id, day), count in sorted(days.items()):
-        SenderDay.objects.filter(sender=sender_id, day=day).update(used=F("used") - count)
+        SenderDay.objects.filter(sender=sender_id, day=day).update(
+            used=F("used") - count, refused=F("refused") + count * refused
+        )
     for (sender_id, hour), count in sorted(hours.items()):
         SenderHour.objects.filter(sender=sender_id, hour=hour).update(used=F("used") - count)
 
@@ -198,6 +205,14 @@ def room_today(account_ids: Iterable[int], *, day: date, now: datetime) -> dict[
             _ROOM, {"accounts": list(account_ids), "day": day, "since": hour_of(now - WINDOW), "hour": hour_of(now)}
         )
         return {account_id: int(room) for account_id, room in cursor.fetchall()}
+
+
+def held_back(account_id: int, *, day: date, now: datetime) -> bool:
+    """Whether senders of this account would have room today but for a recovery, theirs or that of their domain."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WOULD_HAVE_ROOM, _bounds(account_id, day, now, HOURS))
+        found: bool = cursor.fetchone()[0]
+    return found
 
 
 def room_from(account_id: int, *, zone: ZoneInfo, now: datetime) -> datetime | None:
@@ -288,9 +303,15 @@ def _of_gaps(gap: timedelta, kept: Mapping[int, timedelta] | None) -> dict[str, 
     return {"gap": own, "domains": list(longer), "gaps": list(longer.values())}
 
 
-# Beyond the end of a plan, and in an empty one, there is NULL, which LEAST passes over.
-_SENDER_LIMIT = "LEAST(s.per_day, g.warmup_plan[g.warmup_step])"
-_DOMAIN_LIMIT = "LEAST(g.per_day, g.warmup_domain_plan[g.warmup_step])"
+# Beyond the end of a plan, and in an empty one, there is NULL, which LEAST passes over; so is a cap of who does not
+# recover.
+_OWN_LIMIT = "LEAST(s.per_day, g.warmup_plan[g.warmup_step])"
+_DOMAINS_OWN_LIMIT = "LEAST(g.per_day, g.warmup_domain_plan[g.warmup_step])"
+_SENDER_LIMIT = f"LEAST({_OWN_LIMIT}, s.cap)"
+_DOMAIN_LIMIT = f"LEAST({_DOMAINS_OWN_LIMIT}, g.cap)"
+# Who recovers has as many tries as mails: addresses that are refused at once are what it was paused for.
+_SENDER_USED = "d.used + CASE WHEN s.cap IS NULL THEN 0 ELSE d.refused END"
+_DOMAIN_USED = "{day}.used + CASE WHEN g.cap IS NULL THEN 0 ELSE {day}.refused END"
 _HOUR_LIMIT = f"COALESCE(s.per_hour, GREATEST({LEAST_PER_HOUR}, CEIL({_SENDER_LIMIT} / %(hours)s::numeric))::int)"
 _LAST_HOURS = """
 SELECT sender_id, sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
@@ -301,7 +322,8 @@ SELECT sum(used) AS used, sum(used) FILTER (WHERE hour >= %(hour)s) AS this_hour
 FROM senders_senderhour WHERE sender_id = {sender} AND hour >= %(since)s
 """
 _DOMAIN_HAS_ROOM = f"""NOT EXISTS (
-    SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %(day)s AND e.used >= {_DOMAIN_LIMIT}
+    SELECT FROM senders_domainday e WHERE e.domain_id = g.id AND e.day = %(day)s
+      AND {_DOMAIN_USED.format(day="e")} >= {_DOMAIN_LIMIT}
 )"""
 _WITH_ROOM = f"""
 FROM senders_sender s
@@ -312,19 +334,19 @@ LEFT JOIN ({_LAST_HOURS}) w ON w.sender_id = s.id
 CROSS JOIN LATERAL (
     SELECT COALESCE((%(gaps)s::float8[])[array_position(%(domains)s::bigint[], s.domain_id)], %(gap)s) AS gap
 ) own
-WHERE s.active AND GREATEST(d.used, w.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
+WHERE s.active AND GREATEST({_SENDER_USED}, w.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
 """
 # By what each has sent today, then by when: mails that were claimed and given back do not turn the rotation. The hours
 # are summed up one sender after the other until there are enough, not for all: a day of all of them is a long list.
 _LOCK_SENDERS = f"""
-SELECT c.id, c.domain_id, c.address, c.name, c.per_day, c.per_hour, c.used_at, c.free_at FROM (
-    SELECT s.id, s.domain_id, s.address, s.name, s.used_at, s.free_at,
+SELECT c.id, c.domain_id, c.address, c.name, c.per_day, c.per_hour, c.used_at, c.free_at, c.recovers FROM (
+    SELECT s.id, s.domain_id, s.address, s.name, s.used_at, s.free_at, s.cap IS NOT NULL AS recovers,
            {_SENDER_LIMIT} AS per_day, {_HOUR_LIMIT} AS per_hour
     FROM senders_sender s
     JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
     JOIN senders_senderdomain g ON g.id = s.domain_id
     LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
-    WHERE s.active AND COALESCE(d.used, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
+    WHERE s.active AND COALESCE({_SENDER_USED}, 0) < {_SENDER_LIMIT} AND {_DOMAIN_HAS_ROOM}
       AND (s.free_at IS NULL OR s.free_at <= %(now)s)
       AND (%(among)s::bigint[] IS NULL OR s.id = ANY(%(among)s::bigint[]))
     ORDER BY COALESCE(d.used, 0), s.used_at NULLS FIRST, s.id
@@ -335,7 +357,7 @@ WHERE COALESCE(w.used, 0) < c.per_day AND COALESCE(w.this_hour, 0) < c.per_hour
 LIMIT %(limit)s
 """  # noqa: S608 - of constants
 _SENDERS_USED = f"""
-SELECT s.id, GREATEST(d.used, w.used, 0), COALESCE(w.this_hour, 0)
+SELECT s.id, GREATEST(d.used, w.used, 0), COALESCE(w.this_hour, 0), COALESCE(d.refused, 0)
 FROM unnest(%(senders)s::bigint[]) AS s (id)
 LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
 LEFT JOIN LATERAL ({_HOURS_OF.format(sender="s.id")}) w ON true
@@ -352,7 +374,7 @@ SELECT GREATEST(gap, hour) AS until, hour > gap, id FROM (
 """  # noqa: S608 - of constants
 _RESTED = f"{_RESTS} ORDER BY until LIMIT 1"
 _DAYS = f"""
-SELECT s.id, {_SENDER_LIMIT}, COALESCE(d.used, 0) >= {_SENDER_LIMIT} OR NOT {_DOMAIN_HAS_ROOM}
+SELECT s.id, {_SENDER_LIMIT}, COALESCE({_SENDER_USED}, 0) >= {_SENDER_LIMIT} OR NOT {_DOMAIN_HAS_ROOM}
 FROM senders_sender s
 JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
 JOIN senders_senderdomain g ON g.id = s.domain_id
@@ -365,7 +387,7 @@ SELECT g.id, %s, {_DOMAIN_LIMIT}, 0 FROM senders_senderdomain g WHERE g.id = ANY
 ON CONFLICT (domain_id, day) DO NOTHING
 """  # noqa: S608 - of constants
 _LOCK_DOMAIN_DAYS = f"""
-SELECT d.domain_id, {_DOMAIN_LIMIT} - d.used
+SELECT d.domain_id, {_DOMAIN_LIMIT} - ({_DOMAIN_USED.format(day="d")})
 FROM senders_domainday d JOIN senders_senderdomain g ON g.id = d.domain_id
 WHERE d.day = %s AND d.domain_id = ANY(%s)
 ORDER BY d.domain_id
@@ -419,8 +441,8 @@ DELETE FROM senders_senderhour WHERE id IN (
 """
 _ROOM = f"""
 SELECT account_id, sum(LEAST(room, domain_room)) FROM (
-    SELECT h.account_id, s.domain_id, sum(GREATEST({_SENDER_LIMIT} - GREATEST(d.used, w.used, 0), 0)) AS room,
-           GREATEST({_DOMAIN_LIMIT} - COALESCE(max(e.used), 0), 0) AS domain_room
+    SELECT h.account_id, s.domain_id, sum(GREATEST({_SENDER_LIMIT} - GREATEST({_SENDER_USED}, w.used, 0), 0)) AS room,
+           GREATEST({_DOMAIN_LIMIT} - COALESCE(max({_DOMAIN_USED.format(day="e")}), 0), 0) AS domain_room
     FROM senders_sender s
     JOIN senders_senderdomain g ON g.id = s.domain_id
     JOIN senders_home h ON h.domain_id = s.domain_id
@@ -431,4 +453,15 @@ SELECT account_id, sum(LEAST(room, domain_room)) FROM (
     GROUP BY h.account_id, s.domain_id, g.id
 ) domains
 GROUP BY account_id
+"""  # noqa: S608 - of constants
+_WOULD_HAVE_ROOM = f"""
+SELECT EXISTS (
+    SELECT FROM senders_sender s
+    JOIN senders_senderdomain g ON g.id = s.domain_id AND (s.cap IS NOT NULL OR g.cap IS NOT NULL)
+    JOIN senders_home h ON h.domain_id = s.domain_id AND h.account_id = %(account)s
+    LEFT JOIN senders_senderday d ON d.sender_id = s.id AND d.day = %(day)s
+    LEFT JOIN senders_domainday e ON e.domain_id = g.id AND e.day = %(day)s
+    LEFT JOIN LATERAL ({_HOURS_OF.format(sender="s.id")}) w ON true
+    WHERE s.active AND GREATEST(d.used, w.used, 0) < {_OWN_LIMIT} AND COALESCE(e.used, 0) < {_DOMAINS_OWN_LIMIT}
+)
 """  # noqa: S608 - of constants

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from providers.accounts.events import BounceClass, EventType, Reader
 from providers.accounts.models import Account
 from providers.accounts.secrets import SecretsField
+from providers.senders.recovery import CAPS, Cause, Stage
 from tenants.rows import AgencyRow
 
 HOST_NAME = RegexValidator(
@@ -15,12 +16,15 @@ HOST_NAME = RegexValidator(
     _("Write the domain in small letters, such as mail.example.com (an international one in its xn-- form)."),
 )
 
+_CAPS = sorted(set(CAPS.values()))
+
 
 class SenderDomain(AgencyRow):
     """A domain that mails leave from. `per_day` caps it over all its senders, in the agency's days.
 
     A domain that warms up sends by its plans, of which `warmup_step` says the line, counted from 1; beyond the last
-    line, and without plans, its own limits alone hold. `warmup` moves the step.
+    line, and without plans, its own limits alone hold. `warmup` moves the step. `recovering` alone writes `cap`, which
+    holds for all its senders together.
     """
 
     name = models.CharField(_("domain"), max_length=253, unique=True, validators=[HOST_NAME])
@@ -52,6 +56,7 @@ class SenderDomain(AgencyRow):
     warmup_step = models.PositiveSmallIntegerField(_("warmup step"), default=1, db_default=1)
     # The last day of the agency that was judged.
     warmup_judged = models.DateField(null=True, editable=False)
+    cap = models.PositiveSmallIntegerField(_("mails a day while it recovers"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("domain")
@@ -63,6 +68,7 @@ class SenderDomain(AgencyRow):
                 name="a_warm_domain_has_no_plan",
             ),
             models.CheckConstraint(condition=Q(warmup_step__gte=1), name="warmup_steps_count_from_one"),
+            models.CheckConstraint(condition=Q(cap__in=_CAPS), name="domain_cap_is_of_a_stage"),
         ]
 
     def __str__(self) -> str:
@@ -153,7 +159,7 @@ class Sender(AgencyRow):
     """One address that mails leave from. `per_day` is mails in the agency's day, and in any 24 hours; `per_hour` those
     in an hour of the clock, in UTC.
 
-    `used_at` turns the rotation; until `free_at` it rests after a mail.
+    `used_at` turns the rotation; until `free_at` it rests after a mail. `recovering` alone writes `cap`.
     """
 
     domain = models.ForeignKey(SenderDomain, on_delete=models.PROTECT, related_name="senders", verbose_name=_("domain"))
@@ -192,19 +198,26 @@ class Sender(AgencyRow):
     active = models.BooleanField(_("active"), default=True)
     used_at = models.DateTimeField(_("last used"), null=True, editable=False)
     free_at = models.DateTimeField(_("rests until"), null=True, editable=False)
+    cap = models.PositiveSmallIntegerField(_("mails a day while it recovers"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("sender")
         verbose_name_plural = _("senders")
         ordering = ["address"]
-        constraints = [models.UniqueConstraint(Lower("address"), name="sender_address_is_unique_in_any_case")]
+        constraints = [
+            models.UniqueConstraint(Lower("address"), name="sender_address_is_unique_in_any_case"),
+            models.CheckConstraint(condition=Q(cap__in=_CAPS), name="sender_cap_is_of_a_stage"),
+        ]
 
     def __str__(self) -> str:
         return self.address
 
 
 class SenderDay(AgencyRow):
-    """Mails of one sender on one day of the agency, and what became of them. Written by `ledger` alone."""
+    """Mails of one sender on one day of the agency, and what became of them. Written by `ledger` alone.
+
+    `refused` are mails whose address was refused at once: they were not sent, so `used` is without them.
+    """
 
     sender = models.ForeignKey(Sender, on_delete=models.CASCADE, related_name="days", db_index=False)
     day = models.DateField()
@@ -212,6 +225,7 @@ class SenderDay(AgencyRow):
     used = models.PositiveIntegerField(default=0)
     bounced = models.PositiveIntegerField(default=0, db_default=0)
     complained = models.PositiveIntegerField(default=0, db_default=0)
+    refused = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -246,7 +260,10 @@ class SenderHour(AgencyRow):
 
 
 class DomainDay(AgencyRow):
-    """Mails of one domain on one day of the agency, and what became of them. Written by `ledger` alone."""
+    """Mails of one domain on one day of the agency, and what became of them. Written by `ledger` alone.
+
+    `refused` as of a sender.
+    """
 
     domain = models.ForeignKey(SenderDomain, on_delete=models.CASCADE, related_name="days", db_index=False)
     day = models.DateField()
@@ -255,6 +272,7 @@ class DomainDay(AgencyRow):
     delivered = models.PositiveIntegerField(default=0, db_default=0)
     bounced = models.PositiveIntegerField(default=0, db_default=0)
     complained = models.PositiveIntegerField(default=0, db_default=0)
+    refused = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -264,6 +282,81 @@ class DomainDay(AgencyRow):
 
     def __str__(self) -> str:
         return f"{self.domain_id} {self.day}: {self.used}/{self.allowed}"
+
+
+class Recovery(AgencyRow):
+    """A pause of a sender or of a domain, from its evidence to its end. Written by `recovering` alone.
+
+    The evidence is of mails from `window_from` to `window_to`, in the agency's days: `least` is the rate that was
+    surely exceeded, 0 where a person paused it. `falls` counts how often it fell back to a rest. From `counted_from` on
+    mails count for the way back; those of the days before `judged_from` are not held against it again.
+    """
+
+    sender = models.ForeignKey(
+        Sender, on_delete=models.CASCADE, null=True, related_name="recoveries", verbose_name=_("sender")
+    )
+    domain = models.ForeignKey(
+        SenderDomain, on_delete=models.CASCADE, null=True, related_name="recoveries", verbose_name=_("domain")
+    )
+    cause = models.CharField(_("paused because"), max_length=12, choices=Cause.choices)
+    stage = models.CharField(_("stage"), max_length=10, choices=Stage.choices, default=Stage.RESTING)
+    began_at = models.DateTimeField(_("paused"))
+    stage_at = models.DateTimeField(_("in this stage since"))
+    counted_from = models.DateField()
+    rest_until = models.DateTimeField(_("rests until"), null=True)
+    window_from = models.DateField(null=True)
+    window_to = models.DateField(null=True)
+    mails = models.PositiveIntegerField(_("mails"), default=0)
+    bounced = models.PositiveIntegerField(_("bounced"), default=0)
+    complained = models.PositiveIntegerField(_("complained"), default=0)
+    least = models.FloatField(_("the rate is at least"), default=0)
+    falls = models.PositiveSmallIntegerField(_("fell back"), default=0)
+    checked_at = models.DateTimeField(_("DNS checked"), null=True)
+    by = models.CharField(_("paused by"), max_length=254, blank=True, default="", help_text=_("Empty: the machine."))
+    why = models.CharField(_("why"), max_length=300, blank=True, default="")
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    ended_by = models.CharField(_("released by"), max_length=254, blank=True, default="")
+    ended_why = models.CharField(_("released because"), max_length=300, blank=True, default="")
+    judged_from = models.DateField(null=True)
+
+    class Meta:
+        verbose_name = _("pause of a sender or domain")
+        verbose_name_plural = _("pauses of senders and domains")
+        ordering = ["-began_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(sender__isnull=True) ^ Q(domain__isnull=True), name="a_sender_or_a_domain_recovers"
+            ),
+            models.UniqueConstraint(
+                fields=["sender"], condition=Q(ended_at__isnull=True), name="a_sender_recovers_once_at_a_time"
+            ),
+            models.UniqueConstraint(
+                fields=["domain"], condition=Q(ended_at__isnull=True), name="a_domain_recovers_once_at_a_time"
+            ),
+            models.CheckConstraint(condition=Q(stage__in=Stage.values), name="recovery_has_a_stage"),
+            models.CheckConstraint(
+                condition=Q(ended_at__isnull=True) ^ Q(judged_from__isnull=False), name="what_ended_is_judged_anew"
+            ),
+            models.CheckConstraint(
+                condition=~Q(cause=Cause.PERSON) | (~Q(by="") & ~Q(why="")), name="who_pauses_says_why"
+            ),
+            models.CheckConstraint(condition=Q(ended_by="") | ~Q(ended_why=""), name="who_releases_says_why"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.whose)
+
+    @property
+    def whose(self) -> "Sender | SenderDomain":
+        """The sender or the domain that recovers."""
+        found = self.sender or self.domain
+        assert found is not None  # the database says so
+        return found
+
+    def domain_of(self) -> SenderDomain:
+        """The domain itself, or that of the sender."""
+        whose = self.whose
+        return whose.domain if isinstance(whose, Sender) else whose
 
 
 class Event(AgencyRow):

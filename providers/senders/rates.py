@@ -26,9 +26,9 @@ class Rate:
         return f"{self.count} / {self.mails}, ≥ {self.least * 100:.2f} %"
 
 
-def too_high(count: int, mails: int, limit: float) -> Rate | None:
+def too_high(count: int, mails: int, limit: float, *, floor: int = LEAST_MAILS) -> Rate | None:
     """The evidence that the rate is above the limit, or None where there is not enough of it."""
-    if mails < LEAST_MAILS or count <= mails * limit or at_least(count, mails, limit) > 1 - CONFIDENCE:
+    if mails < floor or count <= mails * limit or at_least(count, mails, limit) > 1 - CONFIDENCE:
         return None
     return Rate(count, mails, lower_bound(count, mails))
 

@@ -17,6 +17,7 @@ from providers.accounts import adapters, health
 from providers.accounts.admin import CREDENTIALS
 from providers.accounts.ledger import reserve
 from providers.accounts.models import Account, Allotment, Health, LedgerRow
+from providers.senders import recovering
 from providers.senders.models import Sender, SenderDomain
 from tenants import context, sites
 from tenants.models import Agency
@@ -191,10 +192,16 @@ def test_the_overview_shows_the_operator_every_account_and_an_agency_its_own_cam
     furnish(alpha, "ours")
     health.block(accounts["resend"].pk, "the key is revoked", now=timezone.now())
     reserve(accounts["smtp"], accounts["smtp"].allotments.first(), 7, now=timezone.now())
+    with context.entered(alpha):
+        sender = Sender.objects.earliest("pk")
+        recovering.pause(sender, alpha, by="ann@x.example", why="on a list", now=timezone.now())
 
     page = operators.get("/admin/")
-    of_accounts, of_queues, _of_opt_outs = page.context["tables"]
+    of_accounts, of_queues, of_pauses, _of_opt_outs = page.context["tables"]
     assert [(row["name"], row["cells"][0]) for row in of_queues["rows"]] == [("Alpha", "2")]
+    assert [(row["name"], row["cells"][0], row["cells"][2]) for row in of_pauses["rows"]] == [
+        (sender.address, "Alpha", "on a list")
+    ]
     assert [(row["name"], row["state"], row["cells"][1]) for row in of_accounts["rows"]] == [
         ("resend", "Blocked", "0 / 1,000"),
         ("sendgrid", "Ready", "0 / 1,000"),

@@ -17,6 +17,7 @@ from campaigns.reasons import Reason
 from providers.accounts import health
 from providers.accounts.models import Account, Allotment, LedgerRow, Period
 from providers.senders import ledger as senders
+from providers.senders import recovering
 from providers.senders.models import Home, Sender, SenderDay, SenderDomain, SenderHour
 from providers.senders.pool import add_senders
 from tenants import context
@@ -69,6 +70,8 @@ def scatter(made: Campaign, rng: random.Random) -> None:
         if rng.random() < 0.4:
             status = rng.choice(list(OTHERS))
             changes = {"status": status, "reason": rng.choice(OTHERS[status])}
+            if changes["reason"] == Reason.NEEDS_CONSENT and message.pk % 2:
+                changes["reason"] = Reason.SOURCE_PAUSED
         elif rng.random() < 0.3:
             changes = {"due_at": NOON + timedelta(days=60), "reason": rng.choice(LATER)}
             if changes["reason"] == Reason.STEP_DELAY:
@@ -199,8 +202,9 @@ def test_every_mail_has_one_reason_in_any_state_and_every_reason_occurs(
                 control.pause(made) if rng.random() < 0.5 else control.cancel(made, now=now)
             seen += codes(made, now)
             transaction.set_rollback(True)
-    # For the last of them a contact gets no mail.
-    assert seen.keys() == set(Reason.values) - {Reason.CONDITION_NOT_MET}
+    # For the last of them a contact gets no mail; who recovers is looked at below.
+    apart = {Reason.THREAD_RECOVERING, Reason.SENDERS_RECOVERING, Reason.CONDITION_NOT_MET}
+    assert seen.keys() == set(Reason.values) - apart
 
 
 def test_a_follow_up_says_when_its_own_sender_may_write_again(
@@ -234,6 +238,15 @@ def test_a_follow_up_says_when_its_own_sender_may_write_again(
             message.refresh_from_db()
             told = explain(message, now=NOON)
             assert (told.code, told.clears_at) == expected[sender]
+        codes(made, NOON)
+        recovering._pause(free, alpha, now=NOON - timedelta(hours=4), cause="bounces", mails=100, bounced=9)
+        told = explain(message, now=NOON)
+        assert (told.code, told.clears_at) == (Reason.THREAD_RECOVERING, NOON + timedelta(hours=20))
+        assert [(one.used, one.allowed) for one in told.numbers if free.address in one.label] == [(9, 100)]
+        for one in Sender.objects.exclude(pk=free.pk):
+            recovering.pause(one, alpha, by="ann", why="listed", now=NOON)
+        first = explain(made.messages.filter(step__position=1).latest("pk"), now=NOON)
+        assert first.code == Reason.SENDERS_RECOVERING
         codes(made, NOON)
 
 

@@ -12,6 +12,7 @@ from campaigns import gaps, pace, simulation
 from campaigns.simulation import Bound, Scene, Sending, Through, Waiting, simulate
 from providers.accounts import rate
 from providers.accounts.models import Account, Allotment
+from providers.senders import recovery
 from providers.senders.standing import Group, Standing
 
 GMT = ZoneInfo("UTC")
@@ -173,3 +174,15 @@ def test_it_says_when_nothing_ever_goes() -> None:
 def test_it_ends_after_a_year() -> None:
     run = simulate(Scene(GMT, [through(1, per_day=1)], [senders(1)], [plain()], [waiting(500)]), 1, now=NOW)
     assert (run.left, len(run.days)) == (133, 367)
+
+
+def test_who_recovers_sends_nothing_then_a_little_then_all() -> None:
+    today = NOW.date()
+    caps = recovery.outlook(recovery.Stage.RESTING, today + 2 * DAY, today)
+    of_sender = Standing(1, frozenset({1}), 2000, (Group(1, 50, rested=1, caps=caps),))
+    of_domain = Standing(1, frozenset({1}), 2000, (Group(10, 50, rested=10),), caps=caps)
+    for domain in (of_sender, of_domain):
+        scene = Scene(GMT, [through(1)], [domain], [plain()], [waiting(90)])
+        days = simulate(scene, 1, now=NOW).days
+        assert [day.total for day in days] == [0, 0, 5, 5, 25, 25, 30]
+        assert {day.bound for day in days[:-1]} == {Bound.RECOVERY}

@@ -8,7 +8,7 @@ from django.db import connection
 from campaigns import audit, launch
 from campaigns.models import CampaignDay, Contact, RecipientDay
 from providers.accounts.models import Account, LedgerRow
-from providers.senders.models import DomainDay, SenderDay, SenderDomain
+from providers.senders.models import DomainDay, Sender, SenderDay, SenderDomain
 from tenants import context
 from tenants.models import Agency
 from tests import processes, stage
@@ -52,6 +52,28 @@ def test_senders_and_domains_keep_their_limits_too(committed: dict[str, Agency])
     with context.entered(agency):
         assert max(SenderDay.objects.values_list("used", flat=True)) == 5
         assert sorted(DomainDay.objects.values_list("used", flat=True)) == [11, 20, 20]
+    assert audit.audit_quota().drifts == []
+
+
+def test_eight_processes_race_for_the_last_mails_of_who_recovers(committed: dict[str, Agency]) -> None:
+    accounts = stage.accounts()
+    for agency in committed.values():
+        stage.allot(agency, accounts["smtp"], senders=2)
+        with context.entered(agency):
+            launch.launch(stage.campaign(stage.contact_list("a", 100)), now=NOON)
+    with context.entered(committed["alpha"]):
+        sender, mate = Sender.objects.order_by("pk")
+        Sender.objects.filter(pk=sender.pk).update(cap=5)
+        SenderDomain.objects.filter(pk=mate.domain_id).update(cap=25)
+    whose = [(committed["alpha"], committed["beta"])[number % 2].schema_name for number in range(8)]
+    claimed = processes.race("tests.concurrency.racer", [[schema, accounts["smtp"].pk, True] for schema in whose])
+    assert sum(claimed) == 5 + 25 + 2 * 50
+    with context.entered(committed["alpha"]):
+        assert set(SenderDay.objects.values_list("sender", "used", "allowed")) == {
+            (sender.pk, 5, 5),
+            (mate.pk, 25, 50),
+        }
+        assert set(DomainDay.objects.values_list("used", flat=True)) == {5, 25}
     assert audit.audit_quota().drifts == []
 
 

@@ -36,6 +36,7 @@ from campaigns.models import (
     RejectedRow,
     Reply,
     SignUp,
+    SourcePause,
     Step,
     StepFile,
     Subscription,
@@ -51,6 +52,7 @@ from providers.senders.models import (
     DomainDay,
     Event,
     Home,
+    Recovery,
     Sender,
     SenderDay,
     SenderDomain,
@@ -91,9 +93,20 @@ def plant(agency: Agency) -> dict[str, Model]:
         make(SenderDay, sender=sender, day=date(2026, 11, 24), allowed=50)
         make(SenderHour, sender=sender, hour=datetime(2026, 11, 24, 12, tzinfo=UTC), allowed=50)
         make(DomainDay, domain=domain, day=date(2026, 11, 24), allowed=50)
+        make(
+            Recovery,
+            sender=sender,
+            cause="person",
+            by=f"dan@{MARK}.test",
+            why=MARK,
+            began_at=NOW,
+            stage_at=NOW,
+            counted_from=date(2026, 11, 24),
+        )
         people = make(ContactList, name=f"{MARK} list")
         person = make(Contact, email=f"kim@{MARK}.test", first_name=f"{MARK} Kim", attributes={"city": MARK})
         upload = make(Intake, list=people, file_name=f"{MARK}.csv", status="done", rows=1, rejected=1)
+        make(SourcePause, list=people, intake=upload, cause="person", by=f"dan@{MARK}.test", why=MARK, began_at=NOW)
         make(RejectedRow, intake=upload, number=2, email=f"bad@{MARK}", verdict="bad_syntax", detail=MARK)
         make(Subscription, list=people, contact=person, intake=upload)
         key = make(ErasureKey, secret={"key": MARK})
