@@ -13,7 +13,7 @@ from campaigns import changes, choices, inspection, launch, preview, results, va
 from campaigns.changes import Wanted, WantedVariant
 from campaigns.envelopes import Envelopes
 from campaigns.lifecycle import Claimed
-from campaigns.models import Campaign, Contact, Message, MessageFacts, Variant, VariantChoice
+from campaigns.models import Campaign, Contact, Message, MessageFacts, Step, Variant, VariantChoice
 from campaigns.variants import assigned
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import Account
@@ -316,6 +316,8 @@ def test_the_machine_chooses_what_is_surely_better_and_a_person_takes_it_back(
     with context.entered(alpha):
         step.refresh_from_db()
         assert (step.chosen, step.auto_choice) == ("", False)
+        # Mails of the meantime had nothing beside them, so it begins anew.
+        assert results.results(draft)[0].verdict == "early"
         assert choices.decide(now=later) == []
         last = VariantChoice.objects.first()
         assert last
@@ -325,6 +327,35 @@ def test_the_machine_chooses_what_is_surely_better_and_a_person_takes_it_back(
             choices.choose(step, "B", by="carol@alpha.test", now=later)
     with context.entered(beta):
         assert choices.decide(now=later) == []
+
+
+def test_the_machine_leaves_alone_what_a_person_takes_from_it_while_it_looks(
+    alpha: Agency, draft: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = results.of
+
+    def taken(step: Step) -> results.StepResult:
+        found = looked(step)
+        Step.objects.update(auto_choice=False)
+        return found
+
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        told_to_choose(draft)
+        answered(draft, {"A": 6, "B": 60})
+        monkeypatch.setattr(results, "of", taken)
+        assert choices.decide(now=NOON) == []
+        assert not VariantChoice.objects.exists()
+
+
+@pytest.mark.parametrize("status", ["draft", "cancelled", "finished"])
+def test_a_text_is_chosen_only_where_contacts_are_to_come(alpha: Agency, draft: Campaign, status: str) -> None:
+    with context.entered(alpha):
+        Campaign.objects.update(status=status)
+        step = Step.objects.select_related("campaign").get(campaign=draft, position=1)
+        with pytest.raises(choices.ChoiceRefusedError, match="runs or is paused"):
+            choices.choose(step, "B", by="carol@alpha.test", now=NOON)
+        assert not VariantChoice.objects.exists()
 
 
 def test_nothing_is_chosen_by_mails_from_before_a_change_or_too_few(alpha: Agency, draft: Campaign) -> None:
