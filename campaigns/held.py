@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models import Count
+from django.utils.translation import gettext as _
 
 from campaigns import contact_columns, control, erased, lifecycle, rendering, validation
 from campaigns.models import Campaign, Contact, Message
@@ -69,7 +70,9 @@ def change(contact: Contact, values: Mapping[str, str], *, now: datetime) -> int
         raise ContactRefusedError(judged.said)
     with transaction.atomic():
         erased.hold()
-        found = Contact.objects.select_for_update().get(pk=contact.pk, erased_at=None)
+        found = Contact.objects.select_for_update().filter(pk=contact.pk, erased_at=None).first()
+        if found is None:
+            raise ContactRefusedError(_("The person was erased meanwhile."))
         attributes = found.attributes if isinstance(found.attributes, dict) else {}
         for name in names:
             value = values[name].strip()

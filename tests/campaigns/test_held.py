@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns import audit, control, dispatch, held, intake, launch, lifecycle
+from campaigns import audit, control, dispatch, erasure, held, intake, launch, lifecycle
 from campaigns.contact_columns import columns_of
 from campaigns.models import Campaign, Contact, ContactList, Enrollment, Message, Suppression
 from campaigns.validation import Refusal, judge
@@ -126,6 +126,15 @@ def test_what_may_not_stand_in_a_file_may_not_be_written(
 def test_any_value_is_judged_as_in_a_file(value: str) -> None:
     judged = judge(["a@example.com", value], columns_of(["email", "town"]))
     assert isinstance(judged, Refusal) or judged.attributes == {"town": judged.attributes["town"]}
+
+
+def test_a_person_who_was_erased_meanwhile_gets_no_name_again(alpha: Agency, campaign: Campaign) -> None:
+    with context.entered(alpha):
+        contact = Contact.objects.order_by("pk")[0]
+        erasure.erase(contact.email, by="carol@alpha.test", clock=lambda: NOON)
+        with pytest.raises(held.ContactRefusedError, match="was erased"):
+            held.change(contact, {"first_name": "Zoe"}, now=NOON)
+        assert not Contact.objects.filter(first_name="Zoe").exists()
 
 
 def test_pages_programs_and_the_admin_fill_them_in(
