@@ -1,5 +1,6 @@
 """What is posted for an agency goes to the public internet alone, to the address that was checked, and has an end."""
 
+import re
 import socket
 import ssl
 import threading
@@ -198,6 +199,21 @@ def test_a_host_that_nobody_knows_is_told_when_it_is_written() -> None:
     assert posting.check("https://A.example", inside=False, resolver=Scripted([PUBLIC])) == "https://a.example/"
 
 
+def _asked(sock: socket.socket) -> bytes:
+    """Head and body of a request, which may come in pieces; what has come when the other side is gone."""
+    asked = b""
+    while (ends := asked.find(b"\r\n\r\n")) < 0 or len(asked) < ends + 4 + _length(asked):
+        if not (piece := sock.recv(65536)):
+            break
+        asked += piece
+    return asked
+
+
+def _length(asked: bytes) -> int:
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", asked)
+    return int(found[1]) if found else 0
+
+
 @contextmanager
 def receiver(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
     """The far end of the wire, one connection at a time: gets what was asked and answers as it likes."""
@@ -210,9 +226,7 @@ def receiver(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
             except OSError:
                 return
             with sock:
-                asked = b""
-                while b"\r\n\r\n" not in asked:
-                    asked += sock.recv(65536)
+                asked = _asked(sock)
                 try:
                     answer(sock, asked)
                 except OSError:
