@@ -1,10 +1,13 @@
 """What many tests of campaigns begin with."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from campaigns import link_hosts
 from campaigns.link_hosts import Found
 from providers.accounts.models import Account
+from providers.sandbox.service import Sandbox
 from tenants.models import Agency
 from tenants.users.models import User
 from tests import stage
@@ -15,6 +18,22 @@ from tests.visitor import Visitor, at
 def known_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The DNS knows every host, and nobody asks it."""
     monkeypatch.setattr(link_hosts, "look_up", lambda hosts: dict.fromkeys(hosts, Found.KNOWN))
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[Sandbox]:
+    """The far end of the wire, for all tests of a module."""
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The same, without faults and with nothing in it."""
+    shared_sandbox.heal()
+    shared_sandbox.reset()
+    yield shared_sandbox
+    shared_sandbox.heal()
 
 
 @pytest.fixture

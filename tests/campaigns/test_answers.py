@@ -32,20 +32,6 @@ CAROL = "carol@alpha.test"
 LATER = NOON + timedelta(hours=1)
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
-    shared_sandbox.heal()
-    shared_sandbox.reset()
-    yield shared_sandbox
-    shared_sandbox.heal()
-
-
 @pytest.fixture
 def accounts(alpha: Agency, beta: Agency, sandbox: Sandbox) -> Iterator[dict[str, Account]]:
     """All three accounts for Alpha; in the end the ledgers say what was sent, and Beta has answered nobody."""

@@ -27,20 +27,6 @@ from tests.stage import NOON
 UNTIL = NOON + timedelta(seconds=15)
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
-    shared_sandbox.heal()
-    shared_sandbox.reset()
-    yield shared_sandbox
-    shared_sandbox.heal()
-
-
 @pytest.fixture
 def accounts(alpha: Agency, beta: Agency, sandbox: Sandbox) -> Iterator[dict[str, Account]]:
     """All three accounts, used by both; Beta's queue must be as it was in the end."""

@@ -4,7 +4,6 @@ import base64
 import email
 import email.policy
 import html
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -36,20 +35,6 @@ from tests.visitor import at, body
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 PDF = b"%PDF-1.7\n" + b"page\n" * 200
 HTML = '<p>{Hello|Hi} {{ first_name }} <img src="cid:logo.png" alt="us"> <a href="https://a.example/">see</a></p>'
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
-    shared_sandbox.heal()
-    shared_sandbox.reset()
-    yield shared_sandbox
-    shared_sandbox.heal()
 
 
 @pytest.fixture
