@@ -229,6 +229,12 @@ class SourcePauseForm(ModelForm):  # type: ignore[type-arg]
         model = SourcePause
         fields = ("list", "intake", "why", "ended_why")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "intake" in self.fields:
+            # Without one, what came into the list in other ways is paused.
+            self.fields["intake"].required = False
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         for name in ("why", "ended_why"):

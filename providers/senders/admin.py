@@ -1,7 +1,6 @@
 """Sender domains and senders, on an agency's site. Only the accounts that the agency may use are ever named."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -21,7 +20,7 @@ from unfold.decorators import action
 from providers.accounts.models import Account, Allotment
 from providers.senders import dkim, dns, pool, recovering, recovery, warming
 from providers.senders.ledger import local_day
-from providers.senders.models import DnsCheck, DomainDay, Home, Recovery, Sender, SenderDay, SenderDomain
+from providers.senders.models import DkimKey, DnsCheck, DomainDay, Home, Recovery, Sender, SenderDay, SenderDomain
 from providers.senders.published import Level
 from tenants import context, sites
 
@@ -95,6 +94,7 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     list_select_related = ("dns_check",)
     search_fields = ("name",)
     inlines = (HomeInline,)
+    shown = ("planned_and_sent", "checked", "found", "keys")
     actions = ("check_dns", "make_keys")
     actions_submit_line = ("save_and_check_dns", "save_and_make_key")
 
@@ -104,10 +104,10 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
         plans = ("warmup_started_on", "warmup_plan", "warmup_domain_plan", "warmup_step")
-        return ("name", "per_day", *plans, *(("planned_and_sent", "checked", "found") if obj else ()))
+        return ("name", "per_day", *plans, *(self.shown if obj else ()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: SenderDomain | None = None) -> tuple[str, ...]:
-        return ("name", "planned_and_sent", "checked", "found") if obj else ()
+        return ("name", *self.shown) if obj else ()
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         # What is new has to warm up, unless a person says that it is warm.
@@ -166,9 +166,9 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
         return None if last is None else last.sound
 
     @admin.display(description=gettext_lazy("DNS checked"), empty_value="—")
-    def checked(self, domain: SenderDomain) -> datetime | None:
+    def checked(self, domain: SenderDomain) -> str | None:
         last = getattr(domain, "dns_check", None)
-        return None if last is None else last.at
+        return None if last is None else date_format(timezone.localtime(last.at), "DATETIME_FORMAT")
 
     @admin.display(description=gettext_lazy("found in the DNS"), empty_value="—")
     def found(self, domain: SenderDomain) -> str | None:
@@ -176,6 +176,10 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
         if last is None:
             return None
         return format_html_join("", '<div class="mb-3">{} {}{}</div>', (_told(one) for one in last.findings))
+
+    @admin.display(description=gettext_lazy("DKIM keys"), empty_value="—")
+    def keys(self, domain: SenderDomain) -> str | None:
+        return format_html_join("", '<div class="mb-3">{} {}{}</div>', map(_key, dkim.in_use(domain))) or None
 
     @admin.action(description=gettext_lazy("Check the DNS"), permissions=["change"])
     def check_dns(self, request: HttpRequest, domains: QuerySet[SenderDomain]) -> None:
@@ -219,18 +223,34 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
         self.message_user(request, text % {"domain": found.domain}, level)
 
 
-_MARKS = {Level.GOOD: "✅", Level.ADVICE: "💡", Level.WRONG: "❌", Level.UNKNOWN: "❔"}
+# Names of the icons that these pages bring along.
+_MARKS = {Level.GOOD: "check_circle", Level.ADVICE: "lightbulb", Level.WRONG: "error", Level.UNKNOWN: "help"}
+
+
+def _mark(level: Level) -> str:
+    return format_html('<span class="material-symbols-outlined align-middle">{}</span>', _MARKS[level])
+
+
+def _published(name: str, kind: str, value: str) -> str:
+    return format_html('<div class="mt-1 font-mono text-xs break-all">{} {}<br>{}</div>', name, kind, value)
 
 
 def _told(finding: dict[str, Any]) -> tuple[str, str, str]:
     """A mark, a sentence, and the record to publish."""
-    shown, record = "", finding["record"]
-    if record:
-        shown = format_html(
-            '<div class="mt-1 font-mono text-xs break-all">{} {}<br>{}</div>',
-            *(record["name"], record["type"], record["value"]),
-        )
-    return _MARKS[Level(finding["level"])], dns.told(finding), shown
+    record = finding["record"]
+    shown = _published(record["name"], record["type"], record["value"]) if record else ""
+    return _mark(Level(finding["level"])), dns.told(finding), shown
+
+
+def _key(key: DkimKey) -> tuple[str, str, str]:
+    """The same of a key."""
+    record = dkim.record(key)
+    if key.signs_since is None:
+        mark, text = Level.ADVICE, _("Waits for this record to be seen in the DNS.")
+    else:
+        since = date_format(timezone.localtime(key.signs_since), "DATETIME_FORMAT")
+        mark, text = Level.GOOD, _("Signs since %(since)s.") % {"since": since}
+    return _mark(mark), text, _published(record.name, record.type, record.value)
 
 
 def _or_dash(count: int | None) -> str:
@@ -332,6 +352,12 @@ class RecoveryForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Recovery
         fields = ("sender", "domain", "why", "ended_why")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in {"sender", "domain"} & set(self.fields):
+            # One of the two.
+            self.fields[name].required = False
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -67,6 +67,11 @@ def _selector(domain: SenderDomain, now: datetime) -> str:
     return next(name for name in (day, *(f"{day}-{number}" for number in range(2, len(used) + 3))) if name not in used)
 
 
+def in_use(domain: SenderDomain) -> list[DkimKey]:
+    """The key that signs and the one that waits for its record, if any, without their private halves."""
+    return list(domain.dkim_keys.filter(retired_at=None).defer("private").order_by("pk"))
+
+
 def record(key: DkimKey) -> Record:
     """What has to be published for it."""
     return Record(str(key), "TXT", Key(key.selector, key.public).value)

@@ -118,10 +118,7 @@ def _wanted(domain: SenderDomain) -> Wanted:
                 key=lambda relay: relay.host,
             )
         ),
-        keys=tuple(
-            Key(key.selector, key.public, key.current)
-            for key in domain.dkim_keys.filter(retired_at=None).defer("private")
-        ),
+        keys=tuple(Key(key.selector, key.public, key.current) for key in dkim.in_use(domain)),
     )
 
 

@@ -21,8 +21,10 @@ from campaigns.reasons import Reason
 from providers.senders.models import Sender
 from tenants import context
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
+from tests.visitor import at
 
 LATER = NOON + timedelta(hours=1)
 
@@ -115,3 +117,19 @@ def test_the_database_keeps_one_pause_of_a_source_and_its_words(alpha: Agency) -
             with pytest.raises(IntegrityError), transaction.atomic():
                 SourcePause.objects.create(**{**fields, **wrong})
         assert lifecycle.held_of_sources() == {}
+
+
+def test_the_administration_pauses_a_list_without_its_imports(alpha: Agency, beta: Agency, carol: User) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("a", 1)
+    carols, path = at(alpha, carol), "/admin/campaigns/sourcepause/"
+    assert carols.post(f"{path}add/", {"list": people.pk, "why": ""}).status_code == 200
+    assert carols.post(f"{path}add/", {"list": people.pk, "why": "bought"}).status_code == 302
+    assert carols.post(f"{path}add/", {"list": people.pk, "why": "bought"}).status_code == 200
+    with context.entered(alpha):
+        pause = SourcePause.objects.get()
+    assert (pause.list_id, pause.intake_id, pause.by, pause.ended_at) == (people.pk, None, carol.email, None)
+    assert carols.post(f"{path}{pause.pk}/change/", {"ended_why": "asked them"}).status_code == 302
+    with context.entered(alpha):
+        pause.refresh_from_db()
+    assert (pause.ended_by, pause.ended_why) == (carol.email, "asked them")

@@ -15,9 +15,11 @@ from providers.senders.models import DomainDay, Recovery, Sender, SenderDay, Sen
 from providers.senders.recovery import CAPS, CLEAN, Cause, Stage, Tally, judge, next_stage
 from tenants import context
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage
 from tests.providers.test_warmup import send
 from tests.stage import NOON
+from tests.visitor import at
 
 DAY = timedelta(days=1)
 TODAY = NOON.date()
@@ -217,6 +219,26 @@ def test_a_person_pauses_and_releases_with_a_word_why(alpha: Agency, beta: Agenc
     # Its domain, which was never released.
     assert look(alpha, NOON + DAY) == (1, 0)
     assert Recovery.objects.filter(ended_at=None).get().domain == sender.domain
+    with context.entered(beta):
+        assert not Recovery.objects.exists()
+
+
+def test_the_administration_pauses_one_of_the_two_and_releases_it(
+    alpha: Agency, beta: Agency, account: Account, carol: User
+) -> None:
+    carols = at(alpha, carol)
+    sender = Sender.objects.earliest("pk")
+    path = "/admin/senders/recovery/"
+    both = {"sender": sender.pk, "domain": sender.domain_id, "why": "listed"}
+    for wrong in ({"why": "listed"}, both, {"sender": sender.pk, "why": ""}):
+        assert carols.post(f"{path}add/", wrong).status_code == 200
+    for name in ("sender", "domain"):
+        assert carols.post(f"{path}add/", {name: both[name], "why": "listed"}).status_code == 302
+    assert carols.post(f"{path}add/", {"sender": sender.pk, "why": "listed"}).status_code == 200
+    first = Recovery.objects.earliest("pk")
+    assert (first.sender, first.by, first.stage) == (sender, carol.email, Stage.RESTING)
+    assert carols.post(f"{path}{first.pk}/change/", {"ended_why": "off the list"}).status_code == 302
+    assert list(Recovery.objects.filter(ended_at=None).values_list("domain", flat=True)) == [sender.domain_id]
     with context.entered(beta):
         assert not Recovery.objects.exists()
 
