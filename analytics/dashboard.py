@@ -17,9 +17,9 @@ from campaigns.models import Campaign, CampaignOutcome, Message
 from campaigns.progress import Told, told
 from campaigns.summaries import Summary, summaries
 from providers.accounts import health
+from providers.accounts import ledger as accounts
 from providers.accounts.events import FACTS, EventType
-from providers.accounts.ledger import utc_day
-from providers.accounts.models import Allotment, Health, LedgerRow, Period
+from providers.accounts.models import Health
 from providers.senders import ledger as senders
 from providers.senders import routes
 from tenants.models import Agency
@@ -76,14 +76,14 @@ def dashboard(agency: Agency, campaigns: QuerySet[Campaign], *, now: datetime) -
         .order_by()
         .values_list("pk", flat=True)
     )
-    accounts = accounts_today(agency, now=now)
+    of_accounts = accounts_today(agency, now=now)
     sent = _sent_per_day(agency, recent, since)
     series = [sent[first + timedelta(days=number)] for number in range(DAYS)]
     return {
-        "kpis": [_sent_today(series), *_unsent(recent), _capacity(accounts)],
+        "kpis": [_sent_today(series), *_unsent(recent), _capacity(of_accounts)],
         "campaigns": _shown(campaigns),
         "told": _told(recent),
-        "accounts": accounts,
+        "accounts": of_accounts,
         "days": {
             "labels": [(first + timedelta(days=number)).isoformat() for number in range(DAYS)],
             "sent": series,
@@ -93,24 +93,17 @@ def dashboard(agency: Agency, campaigns: QuerySet[Campaign], *, now: datetime) -
 
 def accounts_today(agency: Agency, *, now: datetime) -> list[AccountToday]:
     """Each account that the agency may use, by priority. Its own mails alone: what others use of it is not shown."""
-    ledger = LedgerRow.objects.filter(agency=agency, period=Period.DAY, starts=utc_day(now))
-    used = dict(ledger.values_list("account", "used"))
-    usable = {route.account_id: route for route in routes.usable(agency, now=now)}
-    rooms = senders.room_today(usable, day=senders.local_day(now, agency.zone), now=now)
-    allotments = (
-        Allotment.objects.filter(agency=agency, account__in=list(usable))
-        .select_related("account__health")
-        .order_by("account__priority", "account_id")
-    )
+    mine = list(accounts.allotments(agency))
     found = []
-    for allotment in allotments:
+    for allotment, route in zip(mine, routes.usable(agency, now=now, mine=mine), strict=True):
         account = allotment.account
-        mine = used.get(account.pk, 0)
-        limits = [account.per_day, mine + rooms.get(account.pk, 0)]
+        limits = [account.per_day, route.used + route.room]
         if allotment.per_day is not None:
             limits.append(allotment.per_day)
-        state = _state(getattr(account, "health", None), usable[account.pk].open, usable[account.pk].free)
-        found.append(AccountToday(account.name, account.get_kind_display(), mine, max(mine, min(limits)), state))
+        state = _state(getattr(account, "health", None), route.open, route.free)
+        found.append(
+            AccountToday(account.name, account.get_kind_display(), route.used, max(route.used, min(limits)), state)
+        )
     return found
 
 

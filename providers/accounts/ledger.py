@@ -104,10 +104,11 @@ def allotment(agency: Agency, account_id: int) -> Allotment | None:
     return _allotments(agency).select_related("account").filter(account=account_id).first()
 
 
-def routes(agency: Agency, *, now: datetime) -> list[Route]:
-    """Every account that this agency may use, with what is left of it today, by priority."""
+def routes(agency: Agency, *, now: datetime, mine: Sequence[Allotment] | None = None) -> list[Route]:
+    """Every account that this agency may use, with what is left of it today, by priority; `mine` are its allotments
+    where they have been read already."""
     day = utc_day(now)
-    mine = list(allotments(agency))
+    mine = list(allotments(agency)) if mine is None else mine
     used = _used(agency, [allotment.account_id for allotment in mine], day)
     found = []
     for allotment in mine:
@@ -127,6 +128,7 @@ def routes(agency: Agency, *, now: datetime) -> list[Route]:
                 free=max(0, free),
                 open=not isinstance(health, Health) or health.open(now),
                 consent_required=account.requires_consent,
+                used=used.get((account.pk, agency.pk, Period.DAY), 0),
             )
         )
     return found

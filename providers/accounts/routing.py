@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An account as an agency may use it now. `free` is mails left today; `open` is whether it may be tried.
+    """An account as an agency may use it now. `free` is mails left today; `open` is whether it may be tried; `room` is
+    what its senders alone may still send, `used` what the agency has sent today.
 
     With `consent_required`, it is for mails to contacts who have given consent alone.
     """
@@ -19,6 +20,8 @@ class Route:
     free: int
     open: bool
     consent_required: bool = False
+    room: int = 0
+    used: int = 0
 
     def takes(self, *, consented: bool) -> bool:
         """Whether a mail to a contact who has given consent, or has not, may be placed on it."""

@@ -1,21 +1,27 @@
 """Accounts as this agency can use them now: what its ledgers allow and what its senders can still send."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from providers.accounts import ledger as accounts
+from providers.accounts.models import Allotment
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders.models import Home
 from tenants.models import Agency
 
 
-def usable(agency: Agency, *, now: datetime) -> list[Route]:
-    """Every account that this agency may use; `free` is what both its quotas and its senders have left today."""
-    found = accounts.routes(agency, now=now)
+def usable(agency: Agency, *, now: datetime, mine: Sequence[Allotment] | None = None) -> list[Route]:
+    """Every account that this agency may use; `free` is what both its quotas and its senders have left today. `mine`
+    are its allotments where they have been read already."""
+    found = accounts.routes(agency, now=now, mine=mine)
     rooms = senders.room_today([route.account_id for route in found], day=senders.local_day(now, agency.zone), now=now)
-    return [replace(route, free=min(route.free, rooms.get(route.account_id, 0))) for route in found]
+    return [
+        replace(route, free=min(route.free, room), room=room)
+        for route in found
+        for room in (rooms.get(route.account_id, 0),)
+    ]
 
 
 def plannable(agency: Agency, *, now: datetime) -> list[Route]:
