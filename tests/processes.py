@@ -2,9 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -35,3 +38,14 @@ def race(module: str, racers: Sequence[Sequence[Any]]) -> list[Any]:
         check=True,
     )
     return json.loads(ran.stdout)
+
+
+def await_port(port: int, *, alive: Callable[[], bool] = lambda: True) -> None:
+    """Return once something listens at this port of the machine; raises TimeoutError if nothing does within a minute,
+    or what should has ended."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and alive():
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"Nothing listens at port {port}.")

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from campaigns import jobs as campaigns
 from outreach.models import Heartbeat
 from tenants import context
+from tests import processes
 from tests.benchmarks import idling, scene
 from tests.benchmarks.children import ROOT, Sender, Sink
 from tests.benchmarks.ground import Ground
@@ -71,7 +72,7 @@ def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
             port = _free_port()
             # The agencies come after what each start does for all of them, and go when nobody looks at them any more.
             with ExitStack() as agencies, running("--port", str(port)) as machine:
-                _await(port)
+                processes.await_port(port)
                 for agency in both:
                     with context.entered(agency):
                         campaigns.ring()
@@ -132,16 +133,6 @@ def _shares(postmaster: int, machine: int) -> Values:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
-
-
-def _await(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        time.sleep(0.1)
-    raise RuntimeError("The web server did not answer within a minute.")
 
 
 def _ask(port: int, slug: str) -> None:

@@ -6,11 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests import processes
 from tests.benchmarks.children import ROOT, Child
 
 CONNECTIONS = 32
@@ -51,17 +51,8 @@ def served() -> Iterator[Server]:
         env=os.environ | {"POLZA_ROLE": "web", "WEB_THREADS": "16"},
     )
     try:
-        _wait_for(port)
+        processes.await_port(port)
         yield Server(port, server.pid)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise RuntimeError("gunicorn did not start.")

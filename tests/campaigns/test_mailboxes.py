@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from providers.accounts.models import Account, InboundMail, Mailbox, WebhookDay
 from tenants import context
 from tenants.models import Agency
 from tenants.users.models import User
-from tests import stage
+from tests import processes, stage
 from tests.campaigns.test_feedback import sent
 from tests.campaigns.test_returned import address, told
 from tests.providers.inbound_mails import mail, reply, report, status
@@ -48,12 +48,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.05)
-        raise AssertionError("the IMAP server did not start")
+        processes.await_port(self.port)
 
     def stop(self) -> None:
         assert self.process is not None

@@ -195,8 +195,24 @@ def test_a_domain_is_paused_with_all_its_senders(alpha: Agency, account: Account
     look(alpha, NOON + DAY)
     look(alpha, NOON + DAY)
     assert ledger.room_today([account.pk], day=TODAY + DAY, now=NOON + DAY)[account.pk] == 5 + 100
-    assert send(account, NOON + DAY) == 105
-    assert DomainDay.objects.get(domain=one.domain, day=TODAY + DAY).used == 5
+    # Addresses that were refused at once use it up as well.
+    DomainDay.objects.create(domain=one.domain, day=TODAY + DAY, allowed=5, refused=2)
+    assert ledger.room_today([account.pk], day=TODAY + DAY, now=NOON + DAY)[account.pk] == 3 + 100
+    assert send(account, NOON + DAY) == 103
+    assert DomainDay.objects.get(domain=one.domain, day=TODAY + DAY).used == 3
+
+
+def test_who_comes_second_moves_nothing(alpha: Agency, account: Account) -> None:
+    recovering._pause(Sender.objects.earliest("pk"), alpha, now=NOON, cause=Cause.BOUNCES)
+    look(alpha, NOON + DAY)
+    first = NOON + DAY + timedelta(hours=2)
+
+    def while_it_asks(_: SenderDomain) -> bool:
+        return look(alpha, first) == (0, 1)
+
+    assert recovering.advance(alpha, now=first - timedelta(hours=1), check=while_it_asks) == 0
+    found = Recovery.objects.get()
+    assert (found.stage, found.stage_at) == ("few", first)
 
 
 def test_a_person_pauses_and_releases_with_a_word_why(alpha: Agency, beta: Agency, account: Account) -> None:
