@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import islice, takewhile
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -227,7 +227,6 @@ class Delivery:
         self._closed = False
         self._envelopes = Envelopes(agency)
         self._waiting: deque[Claimed] = deque()
-        self._rendered: deque[_Flight] = deque()
         self._flying: dict[Future[list[Answer]], list[_Flight]] = {}
         self._sent = 0
         self._stopped: list[Claimed] = []
@@ -241,15 +240,15 @@ class Delivery:
         """
         total, following = 0, True
         self._take(batch)
-        while (left := len(self._rendered) + len(self._waiting)) or self._flying:
-            slow = self._lines.seconds_for(left) > LONG_SECONDS
+        while self._waiting or self._flying:
+            slow = self._lines.seconds_for(len(self._waiting)) > LONG_SECONDS
             if self._closed or self._clock() >= self._until or (slow and over()):
                 self._give_back()
-                left, following = 0, False
+                following = False
             free = self._lines.count - len(self._flying)
-            if left and free > 0:
+            if self._waiting and free > 0:
                 self._launch(free)
-            if following and self._flying and len(self._rendered) + len(self._waiting) < IN_FLIGHT:
+            if following and self._flying and len(self._waiting) < IN_FLIGHT:
                 next_batch = more()
                 following = next_batch is not None
                 if next_batch:
@@ -257,26 +256,23 @@ class Delivery:
                     self._take(next_batch)
                     continue
             if self._flying:
-                self._render_ahead()
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
                 self._settle(done)
         return total + self._finish()
 
     def _give_back(self) -> None:
-        lifecycle.release([*(flight.message for flight in self._rendered), *self._waiting])
-        self._rendered.clear()
+        lifecycle.release(list(self._waiting))
         self._waiting.clear()
 
     def _group(self, free: int) -> int:
         """How many of those that wait go now, `free` lines having nothing to do."""
         heavy = self._envelopes.bytes_of_files
-        waiting = chain((flight.message for flight in self._rendered), self._waiting)
-        first = next(waiting)
+        first = self._waiting[0]
         if size := heavy(first):
             # By itself: not every request for many takes files.
             flying = sum(heavy(flight.message) for flights in self._flying.values() for flight in flights)
             return int(not flying or flying + size <= BYTES_IN_FLIGHT)
-        light = takewhile(lambda message: not heavy(message), chain([first], waiting))
+        light = takewhile(lambda message: not heavy(message), self._waiting)
         if self._lines.together > 1:
             # Of one claim: by that, the request can be found again.
             same = takewhile(lambda message: message.claim == first.claim, light)
@@ -285,13 +281,6 @@ class Delivery:
         in_flight = sum(len(flights) for flights in self._flying.values())
         most = max(0, min(free * self._lines.handful, IN_FLIGHT - in_flight))
         return sum(1 for _ in islice(light, most))
-
-    def _render_ahead(self) -> None:
-        """Use the time in which the lines are busy: render what goes next, until one is free; not what has files."""
-        while self._waiting and len(self._rendered) < IN_FLIGHT and not any(future.done() for future in self._flying):
-            if self._envelopes.bytes_of_files(self._waiting[0]):
-                break
-            self._render(self._waiting.popleft())
 
     def _take(self, batch: Batch) -> None:
         self._troubled |= batch.troubled
@@ -309,24 +298,21 @@ class Delivery:
     def _may_ask(self) -> bool:
         return wait_for_turn(self._account, self._clock, self._until)
 
-    def _render(self, message: Claimed) -> None:
-        try:
-            self._rendered.append(_Flight(message, self._envelopes.of(message)))
-        except rendering.MissingValueError as error:
-            lifecycle.hold(message, Reason.MISSING_VALUE, f"{MISSING}{error.name}")
-        except (rendering.NotRenderedError, MessageRefused) as error:
-            lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
-
     def _launch(self, free: int) -> None:
         count = self._group(free)
-        by_itself = not self._rendered and self._envelopes.bytes_of_files(self._waiting[0]) > 0
+        by_itself = self._envelopes.bytes_of_files(self._waiting[0]) > 0
         # The claim took one request for all that can share it.
         if count and by_itself and self._lines.together > 1 and not self._may_ask():
             self._give_back()
             return
-        for _ in range(count - len(self._rendered)):
-            self._render(self._waiting.popleft())
-        ready = [self._rendered.popleft() for _ in range(min(count, len(self._rendered)))]
+        ready = []
+        for message in [self._waiting.popleft() for _ in range(count)]:
+            try:
+                ready.append(_Flight(message, self._envelopes.of(message)))
+            except rendering.MissingValueError as error:
+                lifecycle.hold(message, Reason.MISSING_VALUE, f"{MISSING}{error.name}")
+            except (rendering.NotRenderedError, MessageRefused) as error:
+                lifecycle.hold(message, Reason.NOT_RENDERED, str(error))
         cleared = lifecycle.begin(
             [flight.message for flight in ready],
             now=self._clock(),
