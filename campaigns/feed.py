@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.dispatch import Signal
 
 from campaigns.models import Campaign, FeedEntry, Message
 from tenants import context
@@ -19,15 +20,29 @@ from tenants import context
 AT_ONCE = 10_000
 # In the space of locks with two numbers, the second being the agency: any constant of our own.
 _NUMBERING = 7_302_199
+# Sent in the agency, after a transaction in which something was told.
+told = Signal()
 
 
-def tell(told: Sequence[tuple[int, FeedEntry.Kind, datetime, dict[str, Any]]]) -> None:
+def tell(entries: Sequence[tuple[int, FeedEntry.Kind, datetime, dict[str, Any]]]) -> None:
     """Tell of mails: id, what, when and what belongs to it. Call in the transaction that made it so."""
-    if not told:
+    if not entries:
         return
-    ids, kinds, times, data = zip(*told, strict=True)
+    ids, kinds, times, data = zip(*entries, strict=True)
     with connection.cursor() as cursor:
         cursor.execute(_TELL, [list(ids), list(kinds), list(times), [json.dumps(one) for one in data]])
+    ring()
+
+
+def ring() -> None:
+    """Say after this transaction, once, that something was told in it. What goes wrong there is for the log."""
+    waiting: list[Any] = connection.run_on_commit
+    if not any(entry[1] is _ring for entry in waiting):
+        transaction.on_commit(_ring, robust=True)
+
+
+def _ring() -> None:
+    told.send(sender="campaigns.feed")
 
 
 def number() -> int:

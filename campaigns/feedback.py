@@ -313,6 +313,7 @@ def _set_readers(message_ids: Sequence[int]) -> list[readership.Change]:
         cursor.execute(_READERS, [ids])
         changes = [readership.Change(-1, *row) for row in cursor.fetchall()]
         cursor.execute(_SET_READERS, [READERS, READERS, ids])
+        feed.ring()
         return changes + [readership.Change(1, *row) for row in cursor.fetchall()]
 
 

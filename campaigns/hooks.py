@@ -26,7 +26,7 @@ from itertools import groupby
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.utils.translation import gettext as _
 from standardwebhooks.webhooks import Webhook
@@ -55,8 +55,12 @@ BOTH_SECRETS_FOR = timedelta(hours=24)
 # Longer than a post takes: whose worker died goes again after it.
 LEASE = timedelta(minutes=2)
 _WINDOW, _WINDOWS = 1_000, 20
+# Seconds between looks at who else there is while posts are under way.
+_LISTENS = 1.0
 _GONE = 410
 _PURGED = 10_000
+# With the agency, the two numbers of a lock: any constant of our own.
+_CREATING = 7_302_199_2
 State = HookDelivery.State
 Clock = Callable[[], datetime]
 Post = Callable[[str, bytes, Mapping[str, str]], Answer]
@@ -82,18 +86,22 @@ def create(url: str, *, kinds: Iterable[str] = (), name: str = "", now: datetime
     `kinds`: what it is told, everything where there are none. Raises HookRefusedError.
     """
     checked = _checked(url)
-    if Endpoint.objects.count() >= MOST_ENDPOINTS:
-        raise HookRefusedError(_("An agency has %(most)d webhooks at most.") % {"most": MOST_ENDPOINTS})
     feed.number()
     secret = _new_secret()
-    made = Endpoint.objects.create(
-        url=checked,
-        kinds=sorted(set(kinds)),
-        name=name.strip(),
-        secrets={"current": secret},
-        position=_last_position(),
-        created_at=now,
-    )
+    with transaction.atomic():
+        # Two at once would both find room for the last one.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_CREATING, context.current_agency().pk])
+        if Endpoint.objects.count() >= MOST_ENDPOINTS:
+            raise HookRefusedError(_("An agency has %(most)d webhooks at most.") % {"most": MOST_ENDPOINTS})
+        made = Endpoint.objects.create(
+            url=checked,
+            kinds=sorted(set(kinds)),
+            name=name.strip(),
+            secrets={"current": secret},
+            position=_last_position(),
+            created_at=now,
+        )
     return made, secret
 
 
@@ -182,18 +190,21 @@ def post(
     clock: Clock,
     until: datetime,
     interrupted: Callable[[datetime], bool] = lambda _now: False,
+    more: Callable[[], Iterable[Agency]] = tuple,
     wire: Post | None = None,
-) -> bool:
-    """Post what is due in these agencies until nothing is, or the time is over, or it is interrupted; return whether
-    something is left. What is under way then is awaited: `posting.SECONDS` more at most.
+) -> list[Agency]:
+    """Post what is due in these agencies until nothing is, or the time is over, or it is interrupted; return where
+    something may be left. What is under way then is awaited: `posting.SECONDS` more at most.
 
-    Harmless when it runs twice, also at the same time. `wire` stands in for the network.
+    `more` is asked again and again which other agencies there are. Harmless when it runs twice, also at the same time.
+    `wire` stands in for the network.
     """
     wire = wire or _over_the_wire
     waiting = {agency.pk: agency for agency in agencies}
     flying: dict[Future[Answer], tuple[Agency, _Posted]] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         while True:
+            waiting |= {agency.pk: agency for agency in more()}
             for agency in list(waiting.values()):
                 if len(flying) >= THREADS or (now := clock()) >= until or interrupted(now):
                     break
@@ -202,15 +213,20 @@ def post(
                     for one in _take(now):
                         flying[pool.submit(wire, one.url, one.body, one.headers)] = agency, one
             if not flying:
-                return bool(waiting)
+                return list(waiting.values())
             ended: dict[int, list[tuple[_Posted, Answer]]] = {}
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            for future in wait(flying, _LISTENS, return_when=FIRST_COMPLETED).done:
                 agency, one = flying.pop(future)
                 waiting[agency.pk] = agency
                 ended.setdefault(agency.pk, []).append((one, _answer(future)))
             for key, results in ended.items():
                 with _apart(waiting[key]):
                     _settle(results, clock())
+
+
+def wanted() -> bool:
+    """Whether anybody is told what happens in the agency entered now."""
+    return Endpoint.objects.filter(off="").exists()
 
 
 def purge(*, now: datetime) -> int:
@@ -259,7 +275,7 @@ def _answer(future: Future[Answer]) -> Answer:
 
 def _take(now: datetime) -> list[_Posted]:
     """Claim some of what is due in the agency entered now."""
-    if not Endpoint.objects.filter(off="").exists():
+    if not wanted():
         return []
     # What is not numbered yet is not told yet; on its own, for it locks others out until it is committed.
     feed.number()

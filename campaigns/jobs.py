@@ -19,6 +19,7 @@ from campaigns import (
     erasure,
     failover,
     feasibility,
+    feed,
     feedback,
     hooks,
     lifecycle,
@@ -34,12 +35,16 @@ from providers.accounts import checkup as accounts
 from providers.accounts import inbox, turns, webhooks
 from providers.senders import dns, recovering, warming
 from providers.senders import ledger as senders
-from tenants import context, jobs, visits
+from tenants import bells, context, jobs, visits
 from tenants.clock import Clock
 from tenants.jobs import job
 from tenants.models import Agency
 
 logger = logging.getLogger(__name__)
+
+_HOOKS = "hooks"
+# While mails go out, others are told of them so often.
+_TELLS_AFTER = timedelta(seconds=1)
 
 
 @job
@@ -71,7 +76,17 @@ def _wanted() -> bool:
 
 def _drain(agency: Agency, account_id: int, clock: Clock, until: datetime) -> None:
     """Send what may go now, then ring for what is left elsewhere and wait for the next turn with what is left here."""
-    result = dispatch.drain(account_id, clock=clock, until=until, interrupted=turns.Slice(_wanted).over)
+    turn, rung = turns.Slice(_wanted), clock()
+
+    def interrupted(now: datetime) -> bool:
+        nonlocal rung
+        if now - rung >= _TELLS_AFTER:
+            rung = now
+            ring_for_hooks()
+        return turn.over(now)
+
+    result = dispatch.drain(account_id, clock=clock, until=until, interrupted=interrupted)
+    ring_for_hooks()
     _ring_for(agency, result.moved_to)
     if result.out_of_time:
         # Without a doorbell: the worker goes on, and leaves one behind.
@@ -172,6 +187,7 @@ def ask(account_id: int) -> None:
     clock = Clock()
     until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
     doubt.ask(account_id, clock=clock, until=until)
+    ring_for_hooks()
 
 
 @job
@@ -205,12 +221,32 @@ def send_trials() -> None:
 
 @job
 def post_events() -> None:
-    """Every minute: post what happened to the webhooks of all agencies."""
+    """Every minute: post what happened to the webhooks of all agencies, and what is to be tried again."""
     clock = Clock()
     until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
     others = turns.Slice(lambda: jobs.crowded(post_events))
     if hooks.post(list(context.ready_agencies()), clock=clock, until=until, interrupted=others.over):
         jobs.enqueue(post_events)
+
+
+@job
+def post_told() -> None:
+    """Post what happened to the webhooks of agencies for which somebody rang, also of those who ring meanwhile."""
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    others = turns.Slice(lambda: jobs.crowded(post_told))
+    while bells.rung(_HOOKS):
+        with bells.alone(_HOOKS) as mine:
+            if not mine:
+                # Whoever does it looks once more when it is done.
+                return
+            left = hooks.post([], clock=clock, until=until, interrupted=others.over, more=lambda: bells.answer(_HOOKS))
+        if left:
+            for agency in left:
+                with context.entered(agency):
+                    bells.ring(_HOOKS)
+            jobs.enqueue(post_told)
+            return
 
 
 @job
@@ -285,10 +321,12 @@ def ring_about_doubts(*, now: datetime) -> datetime | None:
     return found.following
 
 
-def ring_for_hooks() -> None:
-    """Let a worker post to webhooks now."""
-    with context.public():
-        jobs.enqueue(post_events)
+@receiver(feed.told)
+def ring_for_hooks(**_: Any) -> None:
+    """Let a worker post to webhooks of the agency entered now what there is, if it has any and nobody was asked yet."""
+    if hooks.wanted() and bells.ring(_HOOKS):
+        with context.public():
+            jobs.enqueue(post_told)
 
 
 def ring_for_trials() -> bool:

@@ -38,7 +38,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from campaigns import caps, precedence, suppressions
+from campaigns import caps, feed, precedence, suppressions
 from campaigns.models import Campaign, DoubtEntry
 from campaigns.permission import MAY_LEAVE, takes
 from campaigns.planning import Plan, Share
@@ -269,6 +269,7 @@ def proved_sent(
         cursor.execute(_PASS, [list(changed)])
         cursor.execute(_TELL_SENT, [list(changed)])
         if changed:
+            feed.ring()
             visits.ask(now)
     return changed
 
@@ -288,6 +289,7 @@ def count_as_sent(ids: Sequence[int], *, by: str, now: datetime) -> set[int]:
         cursor.execute(_PASS, [list(changed)])
         cursor.execute(_TELL_SENT, [list(changed)])
         if changed:
+            feed.ring()
             visits.ask(now)
     return changed
 

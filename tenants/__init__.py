@@ -6,6 +6,7 @@ rows           the base of every row that lives in an agency's schema
 provisioning   makes an agency whole: row, domain, schema, owner
 middleware     host name to agency
 jobs           the only importer of django_q: the agency rides with the job
+bells          for which agencies somebody rang: one job looks after all of them
 clock          the database's time, by which leases are judged on every host
 sites          the two admin sites: operator's and agency's
 admin          agencies and their host names on the operator's site

@@ -161,3 +161,16 @@ class Visit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agency_id}: {self.due_at}"
+
+
+class Bell(models.Model):
+    """Somebody rang for an agency, and nobody has looked yet. Written by `bells` alone."""
+
+    agency = models.ForeignKey(Agency, on_delete=models.CASCADE, related_name="+", db_index=False)
+    name = models.CharField(max_length=30)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agency", "name"], name="one_bell_of_a_name_per_agency")]
+
+    def __str__(self) -> str:
+        return f"{self.agency_id}: {self.name}"

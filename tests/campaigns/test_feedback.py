@@ -3,17 +3,18 @@
 import random
 from collections import Counter
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from campaigns import audit, dispatch, feedback, launch, lifecycle
+from campaigns import audit, dispatch, feedback, hooks, launch, lifecycle
 from campaigns.models import Campaign, CampaignOutcome, Message, MessageFacts, Suppression
 from providers.accounts.events import BounceClass, EventType, Heard
 from providers.accounts.models import Account, Allotment, LedgerRow
 from providers.senders import events
 from providers.senders.models import DomainDay, Event, SenderDay
-from tenants import context
+from tenants import bells, context
 from tenants.models import Agency
 from tests import stage
 from tests.stage import NOON
@@ -75,6 +76,18 @@ def bounce(message: Message, account: Account, bounce_class: BounceClass = Bounc
 def outcome(campaign_id: int) -> dict[str, int]:
     found = CampaignOutcome.objects.filter(campaign=campaign_id).values().first() or {}
     return {name: count for name, count in found.items() if count and name != "campaign_id"}
+
+
+@pytest.mark.parametrize("type", [EventType.DELIVERED, EventType.OPENED])
+def test_whoever_is_told_of_facts_is_told_at_once(
+    alpha: Agency, accounts: dict[str, Account], django_capture_on_commit_callbacks: Any, type: EventType
+) -> None:
+    with context.entered(alpha):
+        (mail,) = sent(alpha, accounts["resend"])
+        hooks.create("http://127.0.0.1:9/", now=NOON)
+        with django_capture_on_commit_callbacks(execute=True):
+            feedback.record([heard(mail, type, account=accounts["resend"])], now=LATER)
+        assert bells.rung("hooks")
 
 
 def test_a_story_told_any_number_of_times_in_any_order_is_the_same(

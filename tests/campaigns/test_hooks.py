@@ -4,19 +4,21 @@ import base64
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from campaigns import actions, erasure, hooks, jobs
+from campaigns import actions, erasure, feed, hooks, jobs
 from campaigns.hooks import DELAYS, HookRefusedError
 from campaigns.models import Endpoint, FeedEntry, HookAttempt, HookDelivery, Suppression
 from campaigns.posting import Answer
@@ -298,6 +300,23 @@ def test_a_test_event_is_posted_like_any_other(alpha: Agency, wire: Wire) -> Non
         assert (body["type"], body["data"]) == (hooks.TEST, {"endpoint": str(endpoint.key)})
 
 
+def test_two_at_once_do_not_both_get_the_last_webhook(committed: dict[str, Agency], monkeypatch: Any) -> None:
+    monkeypatch.setattr(hooks, "MOST_ENDPOINTS", 1)
+
+    def make(number: int) -> str:
+        try:
+            with context.entered(committed["alpha"]):
+                hooks.create(f"{URL}{number}", now=NOON)
+        except HookRefusedError:
+            return "refused"
+        finally:
+            connection.close()
+        return "made"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert Counter(pool.map(make, range(8))) == {"made": 1, "refused": 7}
+
+
 def test_an_address_inside_is_refused_when_it_is_written(alpha: Agency, settings: Any) -> None:
     settings.HOOKS_INSIDE = False
     with context.entered(alpha):
@@ -327,6 +346,45 @@ def test_the_job_posts_for_all_agencies_and_is_rung_for_by_who_waits(alpha: Agen
     for agency in (alpha, beta):
         with context.entered(agency):
             assert HookAttempt.objects.get().failure == "connection"
+
+
+def test_what_is_told_rings_once_and_only_where_somebody_is_told(
+    committed: dict[str, Agency], wire: Wire, monkeypatch: Any
+) -> None:
+    alpha, beta = committed["alpha"], committed["beta"]
+    monkeypatch.setattr(hooks, "_over_the_wire", wire)
+    with context.entered(alpha):
+        hooks.create(URL, now=NOON)
+        # As every fact is told: after its transaction, however much is told in it.
+        with transaction.atomic():
+            happen("a")
+            feed.ring()
+            feed.ring()
+            assert not queue.waiting()
+        feed.ring()
+    with context.entered(beta):
+        happen("theirs")
+        feed.ring()
+    assert queue.waiting() == 1
+    jobs.post_told()
+    assert len(wire.posts) == 1
+    jobs.post_told()
+    with context.entered(alpha):
+        feed.ring()
+    assert queue.waiting() == 2
+
+
+def test_who_rings_while_posts_are_under_way_is_looked_after(alpha: Agency, beta: Agency, wire: Wire) -> None:
+    with context.entered(beta):
+        hooks.create(URL, now=NOON)
+        happen("b")
+    with context.entered(alpha):
+        hooks.create(URL, now=NOON)
+        happen("a")
+    rings = iter([[alpha], [beta]])
+    until = NOON + timedelta(seconds=1)
+    assert not hooks.post([], clock=lambda: NOON, until=until, wire=wire, more=lambda: next(rings, []))
+    assert len(wire.posts) == 2
 
 
 def test_the_log_goes_back_a_month(alpha: Agency, wire: Wire) -> None:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from campaigns import dispatch, jobs, launch
+from campaigns import dispatch, hooks, jobs, launch
 from campaigns.audit import audit_quota
 from campaigns.dispatch import BATCH
 from campaigns.models import Campaign, Message
@@ -66,13 +66,16 @@ def test_one_worker_serves_whoever_waits(
 ) -> None:
     queue(alpha, 6, distribution="even")
     queue(beta, 6)
+    with context.entered(alpha):
+        hooks.create("http://127.0.0.1:9/", now=timezone.now())
     assert waiting() == {("alpha", "resend"), ("alpha", "sendgrid"), ("alpha", "smtp"), ("beta", "smtp")}
     assert rung == [jobs.serve] * 4
 
     jobs.serve()
 
     assert statuses(alpha) == statuses(beta) == ["sent"]
-    assert (waiting(), rung) == (set(), [jobs.serve] * 4)
+    # Of the agency that wants to know, somebody is told what left.
+    assert (waiting(), rung) == (set(), [*[jobs.serve] * 4, jobs.post_told])
     for agency in (alpha, beta):
         with context.entered(agency):
             assert Campaign.objects.get().status == "finished"
