@@ -99,6 +99,17 @@ def answer(reply: Reply, text: str, *, by: str, once: UUID, now: datetime) -> Tr
     return asked
 
 
+def take_back(reply: Reply, number: int) -> TrialMail:
+    """Let an answer that waits in a reply's conversation not be sent.
+
+    Raises ActionRefusedError with nothing changed, and TrialMail.DoesNotExist where there is none of this number.
+    """
+    try:
+        return answers.take_back(reply, number)
+    except answers.AnswerRefusedError as refused:
+        raise ActionRefusedError(*refused.problems) from None
+
+
 def test_hook(endpoint: Endpoint, *, now: datetime) -> HookDelivery:
     """Let a worker post a test event there now. Raises ActionRefusedError where the webhook is off."""
     try:

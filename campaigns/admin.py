@@ -590,7 +590,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 class TrialMailAdmin(ReadOnly):
-    """Test mails to the agency's own people, and mails that ask to confirm a sign-up."""
+    """Test mails to the agency's own people, mails that ask to confirm a sign-up, and answers to replies."""
 
     list_display = (
         "recipient",
@@ -625,7 +625,14 @@ class TrialMailAdmin(ReadOnly):
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("state"),
         ordering="status",
-        label={"waiting": "info", "claimed": "info", "sent": "success", "failed": "danger", "unknown": "warning"},
+        label={
+            "waiting": "info",
+            "claimed": "info",
+            "sent": "success",
+            "failed": "danger",
+            "unknown": "warning",
+            "withdrawn": "default",
+        },
     )
     def state(self, trial: TrialMail) -> tuple[str, str]:
         return trial.status, trial.get_status_display()

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns import permission, suppressions
 from campaigns.envelopes import message_id
@@ -30,6 +31,14 @@ LONGEST = 20_000
 MOST_REFERENCES = 20
 Kind, Status = TrialMail.Kind, TrialMail.Status
 _id = re.compile(r"<[^<>\s]+>")
+_TOO_LATE = {
+    # Given back by its worker between two looks: it can be tried again.
+    Status.WAITING: gettext_lazy("A worker has just tried to send it: try again."),
+    Status.CLAIMED: gettext_lazy("It is being sent: too late to take it back."),
+    Status.SENT: gettext_lazy("It has been sent: it can not be taken back."),
+    Status.UNKNOWN: gettext_lazy("It may have been sent: it can not be taken back."),
+    Status.FAILED: gettext_lazy("It was not sent: there is nothing to take back."),
+}
 _subject_of_answer = re.compile(r"\s*(?:re|aw|sv|ответ|odp|rif)\s*:", re.IGNORECASE)
 
 
@@ -76,6 +85,22 @@ def ask(reply: Reply, text: str, *, by: str, once: UUID, now: datetime) -> Trial
     if made.reply_id != reply.pk:
         raise AnswerRefusedError(_("This answer was sent to another reply."))
     return made
+
+
+def take_back(reply: Reply, number: int) -> TrialMail:
+    """Let the answer of this number to a reply's conversation not be sent, and return it: it stays, with its text.
+
+    Only while no worker has it: from its claim on it may leave at any moment. Raises AnswerRefusedError with nothing
+    changed, and TrialMail.DoesNotExist where the conversation has no such answer.
+    """
+    found = TrialMail.objects.filter(kind=Kind.ANSWER, reply__message__enrollment=reply.message.enrollment_id)
+    answer = found.get(pk=number)
+    # A claim locks the row while it waits; whoever comes second sees what the first has made of it.
+    taken = TrialMail.objects.filter(pk=answer.pk, status=Status.WAITING).update(status=Status.WITHDRAWN, detail="")
+    answer.refresh_from_db()
+    if not taken and answer.status != Status.WITHDRAWN:
+        raise AnswerRefusedError(str(_TOO_LATE[Status(answer.status)]))
+    return answer
 
 
 def why_not(reply: Reply, *, now: datetime) -> list[str]:

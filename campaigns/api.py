@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -1122,15 +1123,21 @@ class EntrySerializer(serializers.Serializer[Any]):
     problem = serializers.CharField(help_text="Why the text can not be made any more, else empty.")
     reply = serializers.IntegerField(source="reply.pk", default=None)
     message = serializers.UUIDField(source="message.key", default=None)
-    status = serializers.CharField(source="answer.status", default=None, help_text="Of an answer: waiting to failed.")
+    answer = serializers.IntegerField(source="answer.pk", default=None)
+    status = serializers.CharField(
+        source="answer.status",
+        default=None,
+        help_text="Of an answer: waiting, claimed, sent, failed, unknown, withdrawn.",
+    )
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
     """A person's answer to a reply."""
 
+    id = serializers.IntegerField(source="pk", read_only=True)
     text = serializers.CharField(max_length=answers.LONGEST, trim_whitespace=False)
     once = serializers.UUIDField(help_text="Made by whoever asks: the same one again is the same answer.")
-    status = serializers.CharField(read_only=True, help_text="waiting, claimed, sent, failed or unknown.")
+    status = serializers.CharField(read_only=True, help_text="waiting, claimed, sent, failed, unknown or withdrawn.")
     sent_at = serializers.DateTimeField(read_only=True)
     detail = serializers.CharField(source="said", read_only=True, help_text="Why it waits or failed.")
 
@@ -1182,6 +1189,18 @@ class ReplyViewSet(ViewSet):
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return Response(AnswerSerializer(made).data, status=202)
+
+    @action(detail=True, methods=["delete"], url_path=r"answers/(?P<answer>[0-9]{1,18})")
+    def take_back(self, request: Request, pk: str, answer: str) -> Response:
+        """Take an answer back that still waits; 409 once a worker has it."""
+        reply = get_object_or_404(access.replies_for(request.user), pk=pk)
+        try:
+            withdrawn = actions.take_back(reply, int(answer))
+        except TrialMail.DoesNotExist:
+            raise Http404 from None
+        except actions.ActionRefusedError as refused:
+            raise Conflict(str(refused)) from None
+        return Response(AnswerSerializer(withdrawn).data)
 
 
 class EndpointSerializer(serializers.Serializer[Any]):

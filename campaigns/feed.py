@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.dispatch import Signal
 
-from campaigns.models import Campaign, FeedEntry, Message
+from campaigns.models import Campaign, FeedEntry, Message, Reply, TrialMail
 from tenants import context
 
 AT_ONCE = 10_000
@@ -69,10 +69,32 @@ def described(entries: Iterable[FeedEntry]) -> list[dict[str, Any]]:
         .only("key", "contact__email", "step__position", "sender__address")
     }
     names = dict(Campaign.objects.filter(pk__in={entry.campaign for entry in listed}).values_list("pk", "name"))
-    return [_described(entry, mails.get(entry.message) if entry.message else None, names) for entry in listed]
+    written = _written(listed)
+    return [
+        _described(entry, mails.get(entry.message) if entry.message else None, names, written.get(entry.pk, {}))
+        for entry in listed
+    ]
 
 
-def _described(entry: FeedEntry, mail: Message | None, names: dict[int, str]) -> dict[str, Any]:
+def _written(entries: Sequence[FeedEntry]) -> dict[int, dict[str, str]]:
+    """Who wrote what to whom, of the entries that tell of it first."""
+    came = {entry.pk: entry.data["reply"] for entry in entries if entry.kind == FeedEntry.Kind.RECEIVED}
+    asked = {entry.pk: entry.data["answer"] for entry in entries if entry.kind == FeedEntry.Kind.ASKED}
+    replies = Reply.objects.only("sender", "subject", "text").in_bulk(came.values())
+    answers = TrialMail.objects.only("recipient", "subject", "text").in_bulk(asked.values())
+    return {
+        **{key: {"from": replies[pk].sender, **_words(replies[pk])} for key, pk in came.items() if pk in replies},
+        **{key: {"to": answers[pk].recipient, **_words(answers[pk])} for key, pk in asked.items() if pk in answers},
+    }
+
+
+def _words(written: Reply | TrialMail) -> dict[str, str]:
+    return {"subject": written.subject, "text": written.text}
+
+
+def _described(
+    entry: FeedEntry, mail: Message | None, names: dict[int, str], written: dict[str, str]
+) -> dict[str, Any]:
     about: dict[str, Any] = {}
     if entry.campaign is not None:
         about["campaign"] = {"id": entry.campaign, "name": names.get(entry.campaign, "")}
@@ -82,7 +104,12 @@ def _described(entry: FeedEntry, mail: Message | None, names: dict[int, str]) ->
         about["step"] = mail.step.position
         about["address"] = mail.contact.email
         about["sender"] = mail.sender.address if mail.sender else ""
-    return {"position": entry.position, "type": entry.kind, "timestamp": entry.at, "data": {**about, **entry.data}}
+    return {
+        "position": entry.position,
+        "type": entry.kind,
+        "timestamp": entry.at,
+        "data": {**about, **written, **entry.data},
+    }
 
 
 _TELL = """

@@ -76,6 +76,24 @@ def answer(request: HttpRequest, id: int) -> HttpResponse:
 
 
 @login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def take_back(request: HttpRequest, id: int, number: int) -> HttpResponse:
+    """An answer that waits is not sent; what was written is in the form again."""
+    reply = _reply(request, id)
+    if request.method != "POST":
+        return redirect(_url(request, reply))
+    try:
+        withdrawn = actions.take_back(reply, number)
+    except TrialMail.DoesNotExist:
+        raise Http404 from None
+    except actions.ActionRefusedError as refused:
+        messages.error(request, str(refused))
+        return redirect(_url(request, reply))
+    messages.success(request, _("Taken back: it is not sent."))
+    return render(request, "campaigns/inbox.html", {**_list(request), **_thread(reply), "draft": withdrawn.text})
+
+
+@login_required
 @require_POST
 def act(request: HttpRequest, id: int, action: str) -> HttpResponse:
     """Label, assign, snooze, finish or reopen."""

@@ -1377,6 +1377,7 @@ class TrialMail(AgencyRow):
         SENT = "sent", pgettext_lazy("messages", "Sent")
         FAILED = "failed", _("Failed")
         UNKNOWN = "unknown", _("In doubt")
+        WITHDRAWN = "withdrawn", _("Taken back")
 
     class Came(models.TextChoices):
         BOUNCED = "bounced", _("Bounced")
@@ -1438,7 +1439,13 @@ class TrialMail(AgencyRow):
                     claimed_at__isnull=False,
                     counted_on__isnull=False,
                 )
-                | Q(status__in=["waiting", "failed"], account=None, sender=None, claimed_at=None, counted_on=None),
+                | Q(
+                    status__in=["waiting", "failed", "withdrawn"],
+                    account=None,
+                    sender=None,
+                    claimed_at=None,
+                    counted_on=None,
+                ),
                 name="trial_is_counted_while_it_may_be_sent",
             )
         ]
@@ -1455,9 +1462,9 @@ class TrialMail(AgencyRow):
 class FeedEntry(AgencyRow):
     """One thing that is told to others, by the API's feed of events. Never changed but to number it.
 
-    Written in the transaction of the fact itself: of mails by `lifecycle` and `feedback`, of campaigns and suppressions
-    by triggers of their tables. `position` counts from 1 without a gap; `feed` alone gives it, once the fact is
-    committed. `message` is a mail's key, `campaign` an id: what they name is read when it is told.
+    Written in the transaction of the fact itself: of mails by `lifecycle` and `feedback`, of campaigns, suppressions,
+    replies and answers by triggers of their tables. `position` counts from 1 without a gap; `feed` alone gives it, once
+    the fact is committed. `message` is a mail's key, `campaign` an id: what they name is read when it is told.
     """
 
     class Kind(models.TextChoices):
@@ -1470,6 +1477,19 @@ class FeedEntry(AgencyRow):
         BOUNCED = "message.bounced", _("Mail bounced")
         COMPLAINED = "message.complained", _("Complaint about a mail")
         UNSUBSCRIBED = "message.unsubscribed", _("Reader unsubscribed")
+        RECEIVED = "reply.received", _("Reply received")
+        LABELLED = "reply.labelled", _("Label of a reply set")
+        ASSIGNED = "reply.assigned", _("Conversation assigned")
+        SNOOZED = "reply.snoozed", _("Conversation snoozed")
+        DONE = "reply.done", _("Conversation done")
+        REOPENED = "reply.reopened", _("Conversation open again")
+        ASKED = "answer.asked", _("Answer written")
+        ANSWERED = "answer.sent", _("Answer sent")
+        ANSWER_FAILED = "answer.failed", _("Answer failed")
+        ANSWER_DOUBTED = "answer.in_doubt", _("Answer in doubt")
+        WITHDRAWN = "answer.withdrawn", _("Answer taken back")
+        ANSWER_BOUNCED = "answer.bounced", _("Answer bounced")
+        ANSWER_COMPLAINED = "answer.complained", _("Complaint about an answer")
         SUPPRESSED = "suppression.added", _("Suppression added")
         UNSUPPRESSED = "suppression.removed", _("Suppression removed")
         LAUNCHED = "campaign.launched", _("Campaign launched")

@@ -37,6 +37,7 @@ urlpatterns = [
     path("inbox/", inbox_views.inbox, name="inbox"),
     path("inbox/<int:id>/", inbox_views.thread, name="thread"),
     path("inbox/<int:id>/answer/", inbox_views.answer, name="answer"),
+    path("inbox/<int:id>/answers/<int:number>/take-back/", inbox_views.take_back, name="take_back"),
     path("inbox/<int:id>/original/", inbox_views.original, name="original"),
     path("inbox/<int:id>/original/html/", inbox_views.original_html, name="original_html"),
     path("inbox/<int:id>/attachments/<int:number>/", inbox_views.attachment, name="attachment"),

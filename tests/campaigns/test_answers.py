@@ -133,6 +133,37 @@ def test_a_second_press_is_the_same_answer(answered: Reply, sandbox: Sandbox) ->
     assert len(sandbox.messages(THEIRS)) == 1
 
 
+def test_an_answer_that_waits_is_taken_back_and_one_that_a_worker_has_is_not(
+    answered: Reply, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ledgers.used()
+    asked = ask(answered)
+    for _ in range(2):
+        assert answers.take_back(answered, asked.pk).status == "withdrawn"
+    assert send() == 0
+    assert ledgers.used() == before
+    late = ask(answered, "Another.")
+    refused: list[str] = []
+    begin = trials._begin
+
+    def at_the_wire(trial: TrialMail, now: Any) -> bool:
+        with pytest.raises(answers.AnswerRefusedError) as caught:
+            answers.take_back(answered, late.pk)
+        refused.extend(caught.value.problems)
+        return begin(trial, now)
+
+    monkeypatch.setattr(trials, "_begin", at_the_wire)
+    assert send() == 1
+    with pytest.raises(answers.AnswerRefusedError, match="has been sent"):
+        answers.take_back(answered, late.pk)
+    assert refused == ["It is being sent: too late to take it back."]
+    assert len(sandbox.messages(THEIRS)) == 1
+    assert sorted(TrialMail.objects.values_list("text", "status")) == [
+        ("Another.", "sent"),
+        ("With pleasure.", "withdrawn"),
+    ]
+
+
 @pytest.mark.parametrize("whose", ["wrote", "contact", "everybody at the domain"])
 def test_nobody_who_must_not_be_mailed_is_answered_not_even_once_it_was_asked_for(
     answered: Reply, sandbox: Sandbox, whose: str
@@ -254,6 +285,19 @@ def test_the_api_answers_once_and_says_why_not(
     assert rung
     answered.refresh_from_db()
     assert answered.read_at == LATER
+    number = told["id"]
+
+    def take_back(number: int) -> tuple[int, Any]:
+        path = f"/api/v1/replies/{answered.pk}/answers/{number}/"
+        answer = at(alpha).delete(path, headers={"authorization": f"Bearer {secret}"})
+        return answer.status_code, answer.json()
+
+    assert take_back(number + 99)[0] == 404
+    status, told = take_back(number)
+    assert (status, told["status"], told["text"]) == (200, "withdrawn", "Yes")
+    TrialMail.objects.filter(pk=number).update(status="failed")
+    status, told = take_back(number)
+    assert (status, "nothing to take back" in told["error"]["message"]) == (409, True)
     Suppression.objects.create(value=THEIRS, source="opt_out")
     status, told = post({"text": "Yes", "once": str(uuid4())})
     assert (status, "must not be mailed" in told["error"]["message"]) == (409, True)

@@ -4,19 +4,24 @@ import random
 import threading
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 
-from campaigns import control, dispatch, feed, feedback, launch, lifecycle
-from campaigns.models import Campaign, FeedEntry, Message, Suppression
+from campaigns import answers, control, conversations, dispatch, feed, feedback, launch, lifecycle, replies, trials
+from campaigns.models import Campaign, FeedEntry, Message, Reply, ReplyLabel, Suppression, TrialMail
 from campaigns.reasons import Reason
 from providers.accounts.events import BounceClass, EventType, Heard, Reader
 from providers.accounts.models import Account, Allotment
+from providers.sandbox.service import Sandbox
+from providers.senders.inbound.verdict import classify
 from tenants import context
 from tenants.models import Agency
 from tenants.users import keys
 from tenants.users.models import User
 from tests import stage
+from tests.campaigns.test_feedback import sent
+from tests.providers.inbound_mails import THEIRS, reply
 from tests.stage import NOON
 from tests.visitor import at
 
@@ -99,6 +104,115 @@ def test_a_fact_that_is_rolled_back_is_not_told(alpha: Agency, account: Account)
             lifecycle.sent([(one, "id")], now=NOON)
             transaction.set_rollback(True)
         assert told(before) == []
+
+
+def came(message: Message, number: int, text: str, headers: str = "") -> Reply:
+    digest = UUID(int=number)
+    found = replies.keep(message, classify(reply(text, headers=headers)), digest=digest, received_at=LATER)
+    assert found is not None
+    return found
+
+
+def rebuilt(entries: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The inbox as a program knows it that has read nothing but the feed."""
+    known: dict[int, dict[str, Any]] = {}
+    for one in entries:
+        data = one["data"]
+        match one["type"]:
+            case Kind.RECEIVED:
+                fields = ("label", "automatic", "assigned_to", "from", "text")
+                known[data["reply"]] = {"until": None, "done": False} | {name: data[name] for name in fields}
+            case Kind.LABELLED:
+                known[data["reply"]]["label"] = data["label"]
+            case Kind.ASSIGNED | Kind.SNOOZED | Kind.DONE | Kind.REOPENED as kind:
+                state = {"until": data.get("until"), "done": kind == Kind.DONE}
+                now = {"assigned_to": data["assigned_to"]} if kind == Kind.ASSIGNED else state
+                for number in data["replies"]:
+                    known[number] |= now
+    return known
+
+
+def test_an_inbox_is_rebuilt_from_the_feed(alpha: Agency, beta: Agency, account: Account, carol: User) -> None:
+    dice = random.Random(7)
+    with context.entered(alpha):
+        other = User.objects.create_user("dora@alpha.test")
+        mails = sent(alpha, account, count=2)
+        for number in range(60):
+            kept = list(Reply.objects.order_by("pk"))
+            if number % 10 == 0 or dice.random() < 0.1:
+                came(
+                    dice.choice(mails), number, f"Reply {number}", dice.choice(["", "Auto-Submitted: auto-replied\r\n"])
+                )
+                continue
+            wanted: dict[str, Any] = dice.choice(
+                [
+                    {"label": dice.choice([ReplyLabel.INTERESTED, ReplyLabel.QUESTION])},
+                    {"assigned_to": dice.choice([carol, other, None])},
+                    {"snoozed_until": LATER + timedelta(days=dice.choice([1, 2]))},
+                    {"snoozed_until": None},
+                    {"done": dice.random() < 0.7},
+                    {"read": True},
+                ]
+            )
+            conversations.change(dice.choice(kept), wanted, by="carol@alpha.test", clock=lambda: LATER)
+        conversations.assign(Reply.objects.earliest("pk"), other)
+        # Emptied by the database, and told all the same.
+        other.delete()
+        entries = told()
+        assert rebuilt(entries) == {
+            one.pk: {
+                "label": one.label,
+                "automatic": one.automatic,
+                "assigned_to": one.assigned_to.email if one.assigned_to else None,
+                "until": one.snoozed_until and one.snoozed_until.isoformat(),
+                "done": one.done_at is not None,
+                "from": THEIRS,
+                "text": one.text,
+            }
+            for one in Reply.objects.select_related("assigned_to")
+        }
+    kinds = {one["type"] for one in entries}
+    assert kinds >= {Kind.RECEIVED, Kind.LABELLED, Kind.ASSIGNED, Kind.SNOOZED, Kind.DONE, Kind.REOPENED}
+    with context.entered(beta):
+        assert told() == []
+
+
+def test_an_answer_is_told_from_its_writing_to_its_end(alpha: Agency, sandbox: Sandbox) -> None:
+    account = stage.accounts(sandbox)["smtp"]
+    stage.allot(alpha, account)
+    with context.entered(alpha):
+        found = came(sent(alpha, account)[0], 1, "Tell me more, please.")
+        before = told()[-1]["position"]
+        for number, text in enumerate(["First", "Second"], start=2):
+            answers.ask(found, text, by="carol@alpha.test", once=UUID(int=number), now=LATER)
+        first, second = TrialMail.objects.order_by("pk")
+        answers.take_back(found, second.pk)
+        assert trials.send(clock=lambda: LATER, until=LATER + timedelta(seconds=15)) == 1
+        feedback.record(
+            [
+                Heard(
+                    source="tracking",
+                    raw_id="b",
+                    type=EventType.COMPLAINED,
+                    at=LATER,
+                    received_at=LATER,
+                    message=first.key,
+                )
+            ],
+            now=LATER,
+        )
+        entries = told(before)
+    assert [(one["type"], one["data"].get("answer")) for one in entries] == [
+        (Kind.ASKED, first.pk),
+        (Kind.ASKED, second.pk),
+        (Kind.WITHDRAWN, second.pk),
+        (Kind.ANSWERED, first.pk),
+        (Kind.ANSWER_COMPLAINED, first.pk),
+        (Kind.SUPPRESSED, None),
+    ]
+    data = entries[0]["data"]
+    assert (data["reply"], data["by"], data["to"], data["text"]) == (found.pk, "carol@alpha.test", THEIRS, "First")
+    assert data["message"] == str(found.message.key)
 
 
 def test_a_program_reads_on_from_where_it_was(alpha: Agency, beta: Agency, carol: User) -> None:

@@ -209,6 +209,15 @@ def test_carol_answers_once_and_keeps_what_she_wrote_where_it_is_refused(
     assert 'hx-trigger="every 3s"' in page
     with context.entered(alpha):
         assert TrialMail.objects.get().once is not None
+        answer = TrialMail.objects.get().pk
+    back = f"/inbox/{reply.pk}/answers/{answer}/take-back/"
+    assert f'action="{back}"' in page
+    page = body(carols.post(back))
+    assert "Taken back: it is not sent." in page
+    assert page.count("With pleasure.") == 2, "what was written, and the form that has it again"
+    assert f'action="{back}"' not in page
+    assert carols.get(back).status_code == 302
+    assert carols.post(back.replace(f"{answer}", "999999")).status_code == 404
     page = body(carols.post(own, {"text": " " + "Long. " * 4000, "once": str(uuid4())}))
     assert "20000 characters at most" in page
     assert "Long. Long." in page
