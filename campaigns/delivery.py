@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice, takewhile, zip_longest
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -151,9 +151,9 @@ class Lines:
     def _send(self, envelopes: Sequence[Envelope]) -> list[Answer]:
         found: list[Answer] = []
         began = time.perf_counter()
-        for envelope in envelopes:
+        for envelope, following in zip_longest(envelopes, envelopes[1:]):
             started = time.perf_counter()
-            outcome = self._tried(partial(_hand_over, envelope=envelope))
+            outcome = self._tried(partial(_hand_over, envelope=envelope, following=following))
             ended = time.perf_counter()
             taken = ended - started
             found.append(Answer(outcome, ended))
@@ -471,8 +471,8 @@ def together_key(agency: Agency, claim: UUID, account_id: int) -> str:
     return f"{agency.schema_name}/{claim}/{account_id}"
 
 
-def _hand_over(wire: adapters.Wire, *, envelope: Envelope) -> str | None:
-    return wire.send(envelope)
+def _hand_over(wire: adapters.Wire, *, envelope: Envelope, following: Envelope | None) -> str | None:
+    return wire.send(envelope, following)
 
 
 def _concerns_account(outcome: Outcome) -> bool:

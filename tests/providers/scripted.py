@@ -4,6 +4,7 @@ import json
 import socket
 import socketserver
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -100,16 +101,19 @@ PIPELINING = "250-scripted\r\n250-AUTH PLAIN LOGIN\r\n250-PIPELINING\r\n250 8BIT
 
 @dataclass
 class SmtpServer:
-    """Answers `answers[place]`, or "drop" (hang up instead), or "silence". `once`: only for the first time there."""
+    """Answers `answers[place]`, or "drop" (hang up instead), or "silence". `once`: only for the first time there;
+    `second`: only for the second. "heard" at the dot: with HEARD if more has come already, with ALONE if not."""
 
     answers: dict[str, str] = field(default_factory=lambda: dict(FINE))
     once: dict[str, str] = field(default_factory=dict)
+    second: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     mails: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
         self._ended = threading.Event()
+        self._times: Counter[str] = Counter()
         outer = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -159,7 +163,18 @@ class SmtpServer:
 
     def _answer(self, handler: socketserver.StreamRequestHandler, place: str) -> str:
         """What was answered, "" if the session is over."""
+        self._times[place] += 1
         reply = self.once.pop(place, None) or self.answers.get(place, "500 what?")
+        if self._times[place] == 2:
+            reply = self.second.get(place, reply)
+        if reply == "heard":
+            handler.connection.settimeout(0.1)
+            try:
+                more = handler.rfile.peek(1)
+            except TimeoutError:
+                more = b""
+            handler.wfile.write(b"250 2.0.0 Ok: queued as %s\r\n" % (b"HEARD" if more else b"ALONE"))
+            return reply if more else ""
         if reply == "drop":
             return ""
         if reply == "silence":

@@ -3,15 +3,24 @@
 import smtplib
 import socket
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage, get_connection
 
 from providers.accounts import adapters
-from providers.accounts.adapters.smtp import EmailBackend, Phase, SMTPFailure
+from providers.accounts.adapters.smtp import EmailBackend, Mail, Phase, SMTPFailure
 from providers.accounts.envelope import Envelope
-from providers.accounts.errors import AccountBlocked, DeliveryError, MessageRefused, NotAccepted, Throttled, Unsure
+from providers.accounts.errors import (
+    AccountBlocked,
+    DeliveryError,
+    MessageRefused,
+    NotAccepted,
+    RecipientRefused,
+    Throttled,
+    Unsure,
+)
 from tests.providers.scripted import FINE, PIPELINING, SmtpServer
 
 Make = Callable[..., Envelope]
@@ -119,6 +128,82 @@ def test_a_line_is_kept_for_so_long(server: SmtpServer, envelope: Make) -> None:
     assert server.connections == 3
 
 
+def in_turn(wire: adapters.Wire, envelopes: list[Envelope]) -> list[str | DeliveryError | None]:
+    """What becomes of mails that are handed over as one handful, each announced with the one before."""
+    found: list[str | DeliveryError | None] = []
+    for mail, following in zip_longest(envelopes, envelopes[1:]):
+        try:
+            found.append(wire.send(mail, following))
+        except DeliveryError as error:
+            found.append(error)
+    return found
+
+
+@pytest.fixture
+def announcing(smtp_server: SmtpServer) -> Iterator[adapters.Wire]:
+    smtp_server.answers["ehlo"] = PIPELINING
+    with adapters.open("smtp", {}, OPTIONS | {"port": smtp_server.port}) as wire:
+        yield wire
+
+
+def test_mails_announced_ahead_arrive_once_each(server: SmtpServer, wire: adapters.Wire, envelope: Make) -> None:
+    # One is too long to go in one piece with what follows.
+    mails = [envelope(number, text="x\n" * (9000 if number == 2 else 1)) for number in range(5)]
+    assert in_turn(wire, mails) == ["4XYZ"] * 5
+    assert len({mail.partition(b"Message-ID")[2][:80] for mail in server.mails}) == 5
+    assert [one.partition(":")[0] for one in server.commands].count("RCPT TO") == 5
+    assert server.connections == 1
+
+
+def test_a_mail_announced_ahead_goes_with_the_body_before(
+    smtp_server: SmtpServer, announcing: adapters.Wire, envelope: Make
+) -> None:
+    """Before the answer to a body is there, the server has heard of the next mail."""
+    smtp_server.answers["dot"] = "heard"
+    assert in_turn(announcing, [envelope(1), envelope(2), envelope(3)]) == ["HEARD"] * 2 + ["ALONE"]
+
+
+@pytest.mark.parametrize("stopped", ["closed", "another"])
+def test_an_announced_mail_that_does_not_follow_is_not_sent(
+    smtp_server: SmtpServer, announcing: adapters.Wire, envelope: Make, stopped: str
+) -> None:
+    announcing.send(envelope(1), envelope(2))
+    if stopped == "another":
+        assert announcing.send(envelope(3)) == "4XYZ"
+        assert smtp_server.connections == 2
+    announcing.close()
+    assert len(smtp_server.mails) == (2 if stopped == "another" else 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "answer", "kinds"),
+    [
+        ("rcpt", "550 5.1.1 unknown", [str, RecipientRefused, str]),
+        ("mail", "421 4.4.2 too many mails", [str, str, str]),
+        ("mail", "drop", [str, str, str]),
+        ("dot", "554 5.6.0 content", [str, MessageRefused, str]),
+        ("dot", "451 4.3.0 queue file error", [str, NotAccepted, str]),
+        ("dot", "421 4.3.2 closing", [str, NotAccepted, str]),
+        ("dot", "drop", [str, Unsure, str]),
+        ("data", "drop", [str, NotAccepted, str]),
+    ],
+)
+def test_each_of_a_handful_is_told_how_far_it_got(
+    smtp_server: SmtpServer,
+    announcing: adapters.Wire,
+    envelope: Make,
+    place: str,
+    answer: str,
+    kinds: list[type[object]],
+) -> None:
+    smtp_server.second[place] = answer
+    found = in_turn(announcing, [envelope(1), envelope(2), envelope(3)])
+    assert [type(one) for one in found] == kinds
+    seen = [number for number in (1, 2, 3) if any(b"carol%d@" % number in mail for mail in smtp_server.mails)]
+    assert seen == [number for number, one in enumerate(found, 1) if isinstance(one, str) or place == "dot"]
+    assert len(smtp_server.mails) == len(seen)
+
+
 def test_dots_and_the_return_path_arrive(server: SmtpServer, wire: adapters.Wire, envelope: Make) -> None:
     wire.send(envelope(html=None, text=".\n..\n.hidden\nend", envelope_sender="b+token@mail.alpha.test"))
     wire.send(envelope(html=None, envelope_sender=""))
@@ -199,7 +284,7 @@ def test_its_failures_tell_the_phase(server: SmtpServer) -> None:
         host="127.0.0.1", port=server.port, username="", password="", use_tls=False, use_ssl=False, timeout=2
     )
     with pytest.raises(SMTPFailure) as caught:
-        backend.transmit("a@alpha.test", "c@example.com", b"Subject: x\r\n\r\nx\r\n")
+        backend.transmit(Mail("a@alpha.test", "c@example.com", b"Subject: x\r\n\r\nx\r\n"))
     backend.drop()
     assert (caught.value.phase, caught.value.code) == (Phase.RCPT, 550)
 

@@ -182,7 +182,7 @@ class AnymailWire(Wire):
         self._backend: Any = get_connection(kind.backend, **self._arguments())
         self._opened_at = self._used_at = 0.0
 
-    def send(self, envelope: Envelope) -> str | None:
+    def send(self, envelope: Envelope, following: Envelope | None = None) -> str | None:
         message = mime.as_django(envelope, self._kind.headers)
         error: DeliveryError | None = None
         try:

@@ -9,6 +9,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -39,7 +40,18 @@ DEFAULTS: Mapping[str, Any] = {
     "connection_seconds": 60,
 }
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
+# What is written at once is taken as a whole or not at all: a record of TLS has so many bytes (RFC 8446 section 5.1).
+_AT_ONCE = 2**14
 _QUEUE_ID = re.compile(r"queued as <?([^\s<>]{1,200})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mail:
+    """A ready mail and the addresses of its envelope. `sender` may be "", the null return path."""
+
+    sender: str
+    recipient: str
+    content: bytes
 
 
 class Phase(StrEnum):
@@ -90,20 +102,31 @@ class EmailBackend(smtp.EmailBackend):
         self.connection: smtplib.SMTP | None = None
         self._mails = 0
         self._opened_at = 0.0
+        # What the server was told of with the mail before: it waits for this one and no other.
+        self._announced: Mail | None = None
 
-    def transmit(self, sender: str, recipient: str, content: bytes) -> str:
-        """Hand over one ready mail; return the server's answer. `sender` may be "", the null return path."""
+    def transmit(self, mail: Mail, following: Mail | None = None) -> str:
+        """Hand over one mail; return the server's answer.
+
+        `following` is what will be handed over next: it may be announced with this one's body, which saves waiting.
+        If another comes instead, or none, the connection is given up, and the server has seen no more than addresses.
+        """
         with self._lock:
-            reused = self._fresh_connection()
+            if self._announced is not mail:
+                if self._announced is not None:
+                    self.drop()
+                reused = self._fresh_connection()
+            else:
+                reused = True
             try:
-                return self._transaction(sender, recipient, content)
+                return self._transaction(mail, following)
             except SMTPFailure as failure:
                 # The server gave up a line it had kept for us. It never saw this mail, so a new line is safe.
                 if not (reused and failure.phase is Phase.MAIL and failure.code in (None, 421)):
                     raise
             self.drop()
             self.open()
-            return self._transaction(sender, recipient, content)
+            return self._transaction(mail, following)
 
     def open(self) -> bool:
         """Connect, secure and sign in. Whether a new connection was needed."""
@@ -138,11 +161,15 @@ class EmailBackend(smtp.EmailBackend):
     def drop(self) -> None:
         """Close without a word: after a failure nobody can say what the server would answer to QUIT."""
         connection, self.connection = self.connection, None
+        self._announced = None
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
         """End the connection in good order."""
+        if self._announced is not None:
+            # It would take QUIT for a line of that mail.
+            self.drop()
         connection, self.connection = self.connection, None
         if connection is None:
             return
@@ -160,21 +187,19 @@ class EmailBackend(smtp.EmailBackend):
             encoding = message.encoding or settings.DEFAULT_CHARSET
             content = message.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]
             for address in message.recipients():
-                self.transmit(
-                    sanitize_address(message.from_email, encoding),
-                    sanitize_address(address, encoding),
-                    content,
-                )
+                sender = sanitize_address(message.from_email, encoding)
+                self.transmit(Mail(sender, sanitize_address(address, encoding), content))
             sent += 1
         return sent
 
     def _fresh_connection(self) -> bool:
         """Have a connection; whether it has been used before."""
-        if self.connection is not None and (
-            self._mails >= self.mails_per_connection or time.monotonic() - self._opened_at >= self.connection_seconds
-        ):
+        if self.connection is not None and self._worn_out():
             self.close()
         return not self.open() and self._mails > 0
+
+    def _worn_out(self) -> bool:
+        return self._mails >= self.mails_per_connection or time.monotonic() - self._opened_at >= self.connection_seconds
 
     def _connect(self) -> smtplib.SMTP:
         name = self.helo or DNS_NAME.get_fqdn()
@@ -196,20 +221,21 @@ class EmailBackend(smtp.EmailBackend):
             raise
         return connection
 
-    def _transaction(self, sender: str, recipient: str, content: bytes) -> str:
+    def _transaction(self, mail: Mail, following: Mail | None) -> str:
         connection = self.connection
         assert connection is not None
         assert connection.sock is not None
-        commands = _commands(connection, sender, recipient, content)
+        commands = _commands(connection, mail)
         self._mails += 1
+        announced, self._announced = self._announced is mail, None
         # Local, so that no other thread and no later mail can change what is told about this one.
         phase = Phase.MAIL
         refusal: SMTPFailure | None = None
         try:
             pipelining = "pipelining" in connection.esmtp_features
-            if pipelining:
+            if pipelining and not announced:
                 # RFC 2920 section 3.1: DATA may end a group.
-                connection.sock.sendall(b"".join(command for _, command, _ in commands))
+                connection.sock.sendall(_group(commands))
             for phase, command, wanted in commands:
                 if not pipelining:
                     connection.sock.sendall(command)
@@ -226,9 +252,18 @@ class EmailBackend(smtp.EmailBackend):
                 self._after_refusal(connection, refusal)
                 raise refusal
             phase = Phase.BODY
-            # If sendall raises, the kernel did not take the last bytes, so the server cannot have the dot.
-            connection.sock.sendall(_dotted(content))
+            body = _dotted(mail.content)
+            group = self._announcing(connection, following, _AT_ONCE - len(body)) if following and pipelining else b""
+            # If either raises, the kernel did not take the last bytes, so the server cannot have the dot.
+            taken = connection.sock.send(body + group) if group else 0
+            if taken < len(body):
+                connection.sock.sendall(body[taken:])
+                taken = len(body)
             phase = Phase.ANSWER
+            if group:
+                self._announced = following
+                if rest := group[taken - len(body) :]:
+                    connection.sock.sendall(rest)
             connection.sock.settimeout(self.answer_timeout)
             code, text = connection.getreply()
             if code // 100 == 2:
@@ -250,6 +285,16 @@ class EmailBackend(smtp.EmailBackend):
             self.drop()
             raise
 
+    def _announcing(self, connection: smtplib.SMTP, mail: Mail, most: int) -> bytes:
+        """The commands of the mail that follows, to go with the body of this one; none if it should go by itself."""
+        if self._worn_out():
+            return b""
+        try:
+            group = _group(_commands(connection, mail))
+        except MessageRefused:
+            return b""
+        return group if len(group) <= most else b""
+
     def _after_refusal(self, connection: smtplib.SMTP, refusal: SMTPFailure) -> None:
         """Make the connection fit for the next mail, or drop it."""
         try:
@@ -267,13 +312,14 @@ class SmtpWire(Wire):
         self._secrets = tuple(value for name, value in credentials.items() if name == "password")
         self._backend = EmailBackend(**_backend_arguments(credentials, options))
 
-    def send(self, envelope: Envelope) -> str | None:
+        # What `send` made ready of the mail that follows.
+        self._next: tuple[Envelope, Mail] | None = None
+
+    def send(self, envelope: Envelope, following: Envelope | None = None) -> str | None:
         try:
-            answer = self._backend.transmit(
-                mime.wire_address(envelope.return_path) if envelope.return_path else "",
-                mime.wire_address(envelope.recipient),
-                self._content(envelope),
-            )
+            made, self._next = self._next, None
+            mail = made[1] if made is not None and made[0] is envelope else self._mail(envelope)
+            answer = self._backend.transmit(mail, self._ready(following) if following is not None else None)
         except Exception as exc:
             error = self._told(exc)
         else:
@@ -281,6 +327,19 @@ class SmtpWire(Wire):
             return queued[1] if queued else None
         # Outside the handlers: the chain of causes may hold the password.
         raise error
+
+    def _ready(self, envelope: Envelope) -> Mail | None:
+        try:
+            mail = self._mail(envelope)
+        except Exception:
+            # It is told when it is its turn.
+            return None
+        self._next = (envelope, mail)
+        return mail
+
+    def _mail(self, envelope: Envelope) -> Mail:
+        return_path = mime.wire_address(envelope.return_path) if envelope.return_path else ""
+        return Mail(return_path, mime.wire_address(envelope.recipient), self._content(envelope))
 
     def _content(self, envelope: Envelope) -> bytes:
         """The mail as it goes over the wire: nothing may change it once it is signed."""
@@ -341,22 +400,24 @@ def _backend_arguments(credentials: Mapping[str, str], options: Mapping[str, Any
     }
 
 
-def _commands(
-    connection: smtplib.SMTP, sender: str, recipient: str, content: bytes
-) -> tuple[tuple[Phase, bytes, int], ...]:
+def _commands(connection: smtplib.SMTP, mail: Mail) -> tuple[tuple[Phase, bytes, int], ...]:
     parameters = ""
     features = connection.esmtp_features
-    if not (sender.isascii() and recipient.isascii()):
+    if not (mail.sender.isascii() and mail.recipient.isascii()):
         if "smtputf8" not in features:
             raise _unfit("recipient", "the mail server does not take addresses outside ASCII (SMTPUTF8)")
         parameters = " SMTPUTF8 BODY=8BITMIME"
-    if (limit := features.get("size", "")).isdigit() and 0 < int(limit) < len(content):
-        raise _unfit("text", f"the mail has {len(content)} bytes, the mail server takes {limit}")
+    if (limit := features.get("size", "")).isdigit() and 0 < int(limit) < len(mail.content):
+        raise _unfit("text", f"the mail has {len(mail.content)} bytes, the mail server takes {limit}")
     return (
-        (Phase.MAIL, f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), 2),
-        (Phase.RCPT, f"RCPT TO:<{recipient}>\r\n".encode(), 2),
+        (Phase.MAIL, f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode(), 2),
+        (Phase.RCPT, f"RCPT TO:<{mail.recipient}>\r\n".encode(), 2),
         (Phase.DATA, b"DATA\r\n", 3),
     )
+
+
+def _group(commands: tuple[tuple[Phase, bytes, int], ...]) -> bytes:
+    return b"".join(command for _, command, _ in commands)
 
 
 def _unfit(field: str, detail: str) -> MessageRefused:

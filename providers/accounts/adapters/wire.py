@@ -14,9 +14,10 @@ class Wire(ABC):
     """A line to one account at a provider: opened at the first mail, kept for many. One per thread."""
 
     @abstractmethod
-    def send(self, envelope: Envelope) -> str | None:
+    def send(self, envelope: Envelope, following: Envelope | None = None) -> str | None:
         """Hand over one mail, in at most one attempt; return the provider's id, None if it did not tell one.
 
+        `following` is what this line will be given next, for a wire that can save waiting with it. It is not sent.
         Raises DeliveryError and nothing else; on return the provider has taken the mail.
         """
 
