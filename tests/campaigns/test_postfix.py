@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from django.utils import timezone
 
 from campaigns import dispatch, launch, returned
 from campaigns.models import Contact, Message, Suppression
+from providers.accounts import adapters
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
+from providers.accounts.errors import DeliveryError
 from providers.accounts.models import Account
 from providers.accounts.receiving import Receiver, serve
 from providers.senders.models import Event, Sender
@@ -182,6 +185,34 @@ def own(port: int) -> Account:
         options={"host": "127.0.0.1", "port": port, "security": "none"},
         traffic_classes=["bulk"],
     )
+
+
+def test_it_takes_mails_that_are_announced_with_the_one_before(postfix: Postfix) -> None:
+    people = ["one@people.example", "two@people.example", "three@nowhere.example", "four@people.example"]
+    mails = [
+        Envelope(
+            key=str(number),
+            sender="anna@alpha.test",
+            recipient=person,
+            subject=f"Announced {number}",
+            text=f".\n..\nQUIT\nMAIL FROM:<{number}>",
+            message_id=f"<announced-{number}@alpha.test>",
+            date=NOON,
+        )
+        for number, person in enumerate(people)
+    ]
+    with adapters.open("smtp", {}, {"host": "127.0.0.1", "port": postfix.port, "security": "none"}) as wire:
+        for mail, following in zip_longest(mails, mails[1:]):
+            if mail.recipient == "three@nowhere.example":
+                with pytest.raises(DeliveryError):
+                    wire.send(mail, following)
+            else:
+                wire.send(mail, following)
+    stored = postfix.stored(3)
+    assert sorted(email.message_from_bytes(raw)["Message-ID"] for raw in stored) == [
+        f"<announced-{number}@alpha.test>" for number in (0, 1, 3)
+    ]
+    assert all(b"\n.\n..\nQUIT\nMAIL FROM:<" in raw for raw in stored)
 
 
 def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkeypatch: pytest.MonkeyPatch) -> None:
