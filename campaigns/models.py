@@ -450,6 +450,9 @@ class Suppression(AgencyRow):
             # A list's id counts from 1: none is 0. Led by the value, for it is what is looked up.
             models.UniqueConstraint("value", Coalesce("list", 0), name="one_suppression_per_value_and_list"),
         ]
+        indexes = [
+            models.Index(fields=["-created_at"], condition=Q(source="opt_out"), name="suppression_newest_opt_outs"),
+        ]
 
     def __str__(self) -> str:
         return self.value

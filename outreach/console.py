@@ -196,7 +196,7 @@ def _last_mail(kept: list[last_mails.Kept]) -> dict[str, Any]:
 
 def _opt_outs(kept: list[last_mails.Kept]) -> dict[str, Any]:
     return {
-        "title": _("Opt-outs"),
+        "title": _("The newest opt-outs of each agency"),
         "headers": [_("Agency"), _("State"), _("Opt-outs"), _("Last mail after one"), _("Mails begun after one")],
         "rows": [
             {
@@ -205,7 +205,7 @@ def _opt_outs(kept: list[last_mails.Kept]) -> dict[str, Any]:
                 "tone": "danger" if one.late else "success",
                 "state": _("Broken") if one.late else _("Kept"),
                 "cells": [
-                    intcomma(one.opt_outs),
+                    intcomma(one.opt_outs) + ("+" if one.opt_outs == last_mails.NEWEST else ""),
                     _seconds(one.longest) if one.late else _("never"),
                     ", ".join(str(late.key) for late in one.late[:3]) or "—",
                 ],

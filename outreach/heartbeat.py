@@ -14,6 +14,8 @@ from tenants import context, jobs
 from tenants.jobs import job
 
 WRITE_EVERY_SECONDS = 5
+# Whoever has run nothing for so long has ended: every start of a machine names its clusters anew.
+ENDED_FOR = timedelta(days=1)
 _written_at = 0.0
 
 
@@ -49,9 +51,11 @@ def alive(*, now: datetime) -> int:
 
 
 def forget(cluster: str) -> None:
-    """A cluster of this name starts anew."""
+    """A cluster of this name starts anew. Those that have long ended go with it, but for the one that ran last."""
     with context.public():
         Heartbeat.objects.filter(cluster=cluster).delete()
+        newest = Heartbeat.objects.order_by("-seen_at").values("cluster")[:1]
+        Heartbeat.objects.filter(seen_at__lt=Now() - ENDED_FOR).exclude(cluster__in=newest).delete()
 
 
 def _beat(**_: Any) -> None:

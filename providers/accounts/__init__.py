@@ -2,6 +2,7 @@
 
 models     Account, Allotment, LedgerRow, Health, WebhookPost, InboundMail
 secrets    encryption of credentials at rest
+resealing  every secret saved again, once its key was rotated
 signatures whether a webhook's post comes from the account's provider
 webhooks   takes what providers post, stores each once; handled later
 receiving  the mail server for what comes back

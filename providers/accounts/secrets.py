@@ -1,8 +1,8 @@
 """Secrets at rest: AES-GCM, with the id of its key in front and its place bound in.
 
 `SECRETS_KEYS` lists id:key pairs; the first encrypts, every one decrypts, so a key is rotated by putting a new one
-first and saving every row again. The place (table and column) is authenticated data: a ciphertext that is moved
-elsewhere no longer decrypts.
+first and saving every row again (resealing.py). The place (table and column) is authenticated data: a ciphertext that
+is moved elsewhere no longer decrypts.
 """
 
 import base64
@@ -49,11 +49,21 @@ class SecretsField(models.BinaryField):  # type: ignore[type-arg]
         return f"{self.model._meta.label_lower}.{self.name}"
 
 
+def key_ids() -> list[str]:
+    """The ids of the keys, the one that encrypts first."""
+    return [key_id for key_id, _cipher in _keys()]
+
+
+def key_prefix() -> bytes:
+    """What everything begins with that the first key has sealed."""
+    return _keys()[0][0].encode() + b"\0"
+
+
 def seal(value: dict[str, str], *, place: str) -> bytes:
     """Encrypt for one place: `key id NUL nonce ciphertext`."""
-    key_id, cipher = _keys()[0]
+    _key_id, cipher = _keys()[0]
     nonce = random.token_bytes(NONCE)
-    return key_id.encode() + b"\0" + nonce + cipher.encrypt(nonce, json.dumps(value).encode(), place.encode())
+    return key_prefix() + nonce + cipher.encrypt(nonce, json.dumps(value).encode(), place.encode())
 
 
 def unseal(sealed: bytes, *, place: str) -> dict[str, str]:

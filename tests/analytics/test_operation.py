@@ -83,3 +83,17 @@ def test_a_group_of_workers_that_has_long_run_nothing_is_not_counted(alpha: Agen
 
     assert heartbeat.alive(now=now) == 1
     assert heartbeat.last() == now
+
+
+def test_a_group_of_workers_that_has_ended_is_forgotten_when_another_starts(alpha: Agency, beta: Agency) -> None:
+    now = timezone.now()
+    for cluster, ago in (("starts", 0), ("works", 0), ("stopped", 3), ("ended", 30), ("ended before", 300)):
+        Heartbeat.objects.create(cluster=cluster, seen_at=now - timedelta(hours=ago))
+    heartbeat.forget("starts")
+    assert set(Heartbeat.objects.values_list("cluster", flat=True)) == {"works", "stopped"}
+
+    # When anybody last worked is told, however long ago it was.
+    Heartbeat.objects.exclude(cluster="stopped").delete()
+    Heartbeat.objects.update(seen_at=now - timedelta(days=9))
+    heartbeat.forget("starts")
+    assert heartbeat.last() == now - timedelta(days=9)

@@ -292,7 +292,12 @@ class TestP5:
         assert [(one.agency, one.opt_outs, one.longest) for one in last_mails.everywhere()] == [(alpha, 1, timedelta())]
 
     def test_the_time_to_the_last_mail_is_measured(
-        self, campaign: Campaign, accounts: dict[str, Account], alpha: Agency, message: Message
+        self,
+        campaign: Campaign,
+        accounts: dict[str, Account],
+        alpha: Agency,
+        message: Message,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         drain_all(accounts)
         ask(alpha, token_of(message), **ONE_CLICK)
@@ -303,6 +308,7 @@ class TestP5:
         Message.objects.filter(pk=message.pk).update(attempted_at=left + timedelta(seconds=7))
         assert [(one.key, one.after) for one in last_mails.late()] == [(message.key, timedelta(seconds=7))]
         connection.set_schema_to_public()
+        assert [(one.opt_outs, len(one.late)) for one in last_mails.everywhere()] == [(1, 1)]
         (finding,) = mail_audit.audit_mails(now=NOON)
         assert str(message.key) in str(finding)
         assert "7 s after" in str(finding)
@@ -312,6 +318,13 @@ class TestP5:
         page = visitor.body(operators.get("/admin/"))
         assert "7.0 s" in page
         assert str(message.key) in page
+        connection.set_schema(alpha.schema_name)
+        # A page looks at the newest alone, the audit of every night at all.
+        Suppression.objects.create(value="b@b.test", source="opt_out", created_at=timezone.now() + timedelta(days=1))
+        monkeypatch.setattr(last_mails, "NEWEST", 1)
+        connection.set_schema_to_public()
+        assert [(one.opt_outs, one.late) for one in last_mails.everywhere()] == [(1, [])]
+        assert len(mail_audit.audit_mails(now=NOON)) == 1
         connection.set_schema(alpha.schema_name)
 
     def test_a_launch_passes_over_who_left(self, campaign: Campaign, alpha: Agency, message: Message) -> None:

@@ -3,17 +3,21 @@
 import base64
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as project
 from django.core import serializers
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
+from campaigns.models import Endpoint
 from providers.accounts.models import Account
 from providers.accounts.secrets import parse_keys, seal, unseal
+from tenants import context
 from tenants.models import Agency
 from tenants.users.models import User
 
@@ -66,26 +70,75 @@ def test_a_changed_ciphertext_is_refused(position: int) -> None:
 
 
 def test_a_key_is_rotated_by_putting_a_new_one_first(alpha: Agency, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "SECRETS_KEYS", [OLD])
+    monkeypatch.setattr(project, "SECRETS_KEYS", [OLD])
     account = Account.objects.create(name="sendgrid", kind="sendgrid", credentials=SECRET)
     assert stored(account).startswith(b"2025\0")
 
-    monkeypatch.setattr(settings, "SECRETS_KEYS", [NEW, OLD])
+    monkeypatch.setattr(project, "SECRETS_KEYS", [NEW, OLD])
     account = Account.objects.get()
     assert account.credentials == SECRET
     account.save()
     assert stored(account).startswith(b"2026\0")
 
-    monkeypatch.setattr(settings, "SECRETS_KEYS", [NEW])
+    monkeypatch.setattr(project, "SECRETS_KEYS", [NEW])
     assert Account.objects.get().credentials == SECRET
+
+
+def test_a_command_seals_every_secret_anew(alpha: Agency, beta: Agency, settings: Any) -> None:
+    settings.SECRETS_KEYS = [OLD]
+    account = Account.objects.create(name="sendgrid", kind="sendgrid", credentials=SECRET)
+    hooks = {}
+    for agency in (alpha, beta):
+        with context.entered(agency):
+            hook = Endpoint.objects.create(
+                name="CRM", url="https://crm.test/", secrets={"current": agency.slug}, created_at=timezone.now()
+            )
+            hooks[agency] = hook.pk
+    # Whose work rests has secrets too.
+    Agency.objects.filter(pk=beta.pk).update(active=False)
+
+    settings.SECRETS_KEYS = [NEW, OLD]
+    Account.objects.create(name="resend", kind="resend", credentials=SECRET)
+    before = stored(Account.objects.get(name="resend"))
+    told = rotated()
+    assert "public: accounts.Account.credentials: 1 of 2 sealed anew" in told
+    assert "all are sealed with the key 2026 now" in told
+    assert "Take 2025 out of SECRETS_KEYS" in told
+    assert "planted" not in told
+    assert stored(Account.objects.get(name="resend")) == before, "what the first key has sealed stays"
+
+    settings.SECRETS_KEYS = [NEW]
+    account.refresh_from_db()
+    assert account.credentials == SECRET
+    for agency, pk in hooks.items():
+        with context.entered(agency):
+            assert Endpoint.objects.get(pk=pk).secrets == {"current": agency.slug}
+    assert rotated().startswith("0 of ")
+
+
+def test_a_secret_whose_key_is_gone_stops_the_rotation_with_its_place(alpha: Agency, settings: Any) -> None:
+    settings.SECRETS_KEYS = [OLD]
+    account = Account.objects.create(name="sendgrid", kind="sendgrid", credentials=SECRET)
+    before = stored(account)
+    settings.SECRETS_KEYS = [NEW]
+    with pytest.raises(CommandError, match="the key '2025', which SECRETS_KEYS does not hold"):
+        rotated()
+    assert stored(account) == before
+
+
+def rotated() -> str:
+    """What the command says."""
+    out = StringIO()
+    call_command("rotate_secrets", stdout=out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("keys", [[NEW], [key("2025", b"x")]])
 def test_a_missing_or_changed_key_is_named(monkeypatch: pytest.MonkeyPatch, keys: list[str]) -> None:
-    monkeypatch.setattr(settings, "SECRETS_KEYS", [OLD])
+    monkeypatch.setattr(project, "SECRETS_KEYS", [OLD])
     sealed = seal(SECRET, place=PLACE)
 
-    monkeypatch.setattr(settings, "SECRETS_KEYS", keys)
+    monkeypatch.setattr(project, "SECRETS_KEYS", keys)
     with pytest.raises(ImproperlyConfigured, match="the key '2025', which SECRETS_KEYS does not hold") as refused:
         unseal(sealed, place=PLACE)
     assert "Put that key back behind the current one" in str(refused.value)

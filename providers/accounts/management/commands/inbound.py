@@ -12,11 +12,17 @@ from providers.accounts.polling import Watch
 from providers.accounts.receiving import Receiver, serve
 from tenants.clock import database_now
 
+IDLE = (
+    "INBOUND_DOMAINS is empty, and no mailbox is in use: waiting for a mailbox to be added on the operator's site. "
+    "To take mail by SMTP, name the domains of your bounce and reply addresses in .env and start this again."
+)
+
 
 class Command(BaseCommand):
     """Take mail that comes back, by SMTP and out of mailboxes, until SIGTERM or Ctrl-C.
 
-    With --json-ready one JSON line says where it listens, once it does.
+    With nothing to take it waits for a mailbox to be added. With --json-ready one JSON line says where it listens, once
+    it does.
     """
 
     help = "Run the mail server for bounces, complaints and replies, and read mailboxes; workers handle what it stores."
@@ -28,19 +34,14 @@ class Command(BaseCommand):
         parser.add_argument("--json-ready", action="store_true")
 
     def handle(self, **options: Any) -> None:
-        if not settings.INBOUND_DOMAINS and not mailboxes.any_in_use():
-            raise CommandError(
-                "INBOUND_DOMAINS is empty, and no mailbox is in use: name the domains of your bounce and reply "
-                "addresses in .env, or add a mailbox on the operator's site."
-            )
         if not 0 <= options["port"] < 1 << 16:
             raise CommandError("--port is a number from 0 to 65535.")
         try:
-            asyncio.run(self._serve(options))
+            asyncio.run(self._serve(options, in_use=mailboxes.any_in_use()))
         except OSError as error:
             raise CommandError(f"{options['host']}:{options['port']}: {error.strerror or error}") from error
 
-    async def _serve(self, options: dict[str, Any]) -> None:
+    async def _serve(self, options: dict[str, Any], *, in_use: bool) -> None:
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -50,7 +51,8 @@ class Command(BaseCommand):
             if settings.INBOUND_DOMAINS:
                 await self._receive(options, ended)
             else:
-                self._say("Reading mailboxes.", {}, options)
+                # Who keeps this running would start it again and again if it ended where its last mailbox is gone.
+                self._say("Reading mailboxes." if in_use else IDLE, {}, options)
                 await ended.wait()
         finally:
             watch.stop()
