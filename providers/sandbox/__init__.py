@@ -7,8 +7,9 @@ http       a small HTTP/1.1 server
 resend     Resend's interface as its clients see it, with its idempotency keys
 sendgrid   SendGrid's
 smtp       a mail server
-population pure: what becomes of a mail, by whom it is to
-posting    signed webhooks of Resend and SendGrid, some twice, late or lost
+population pure: what becomes of a mail and what is answered, by whom it is to
+mails      pure: notices, complaints and replies as they come by mail
+posting    signed webhooks of Resend and SendGrid, and those mails: some twice, late or lost
 control    /_sandbox/: faults, counts, messages, events, webhooks, reset
 """
 

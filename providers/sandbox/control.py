@@ -13,7 +13,7 @@ PREFIX = "/_sandbox/"
 
 class Control:
     """GET counts[?detail=1], messages[?recipient=], events and faults; POST faults (["resend=down"]), reset, replay and
-    webhooks ({"resend": "http://localhost:8000/webhooks/…/"}).
+    webhooks ({"resend": "http://localhost:8000/webhooks/…/", "inbound": "smtp://127.0.0.1:2525"}).
     """
 
     def __init__(self, scripts: Mapping[str, faults.Script], tally: Tally, poster: Poster) -> None:

@@ -102,7 +102,7 @@ class SendGrid:
                     )
                 )
                 if not self._script.silent:
-                    self._poster.sendgrid(recipient["email"], custom_args, message_id)
+                    self._poster.sendgrid(recipient["email"], mail, custom_args, message_id, headers)
         return Response(202, headers={"X-Message-Id": message_id}, answer=self._script.answer())
 
     def _problem(self, mail: Any) -> Response | None:

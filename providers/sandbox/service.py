@@ -108,7 +108,9 @@ class Sandbox:
         return self._in_loop(lambda: self._tally.messages(recipient))
 
     def listen(self, **hooks: str) -> None:
-        """Post events of mails to these addresses, such as resend="http://localhost:8000/webhooks/…/"; none ends it."""
+        """Tell what becomes of mails: post events of them to these addresses, such as
+        resend="http://localhost:8000/webhooks/…/", and bring what comes back by mail, replies too, to
+        inbound="smtp://127.0.0.1:2525"; none ends it."""
         self._in_loop(lambda: self._poster.listen(hooks))
 
     def events(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class Sandbox:
         return self._in_loop(self._poster.snapshot)
 
     def replay(self) -> None:
-        """Post the events that were lost."""
+        """Post and bring what was lost."""
         self._in_loop(self._poster.replay)
 
     def reset(self) -> None:
@@ -152,7 +154,7 @@ class Sandbox:
         )
         self._servers.append(http)
         smtp = await loop.create_server(
-            lambda: SmtpProtocol(self._scripts["smtp"], self._tally, self._users, self._connections),
+            lambda: SmtpProtocol(self._scripts["smtp"], self._tally, self._users, self._connections, self._poster),
             HOST,
             self.ports["smtp"],
             backlog=512,

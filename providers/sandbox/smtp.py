@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from providers.sandbox.faults import Answer, Script
 from providers.sandbox.http import LARGEST_BODY
+from providers.sandbox.posting import Poster
 from providers.sandbox.tally import Delivery, Tally
 
 _LONGEST_LINE = 4096
@@ -30,11 +31,13 @@ class SmtpProtocol(asyncio.Protocol):
         tally: Tally,
         users: Mapping[str, tuple[str, str]],
         connections: set[asyncio.Transport],
+        poster: Poster,
     ) -> None:
         self._script = script
         self._tally = tally
         self._users = users
         self._connections = connections
+        self._poster = poster
         self._buffer = bytearray()
         self._searched = 0
         self._out: list[bytes] = []
@@ -129,6 +132,8 @@ class SmtpProtocol(asyncio.Protocol):
                     content=content,
                 )
             )
+            if not self._script.silent:
+                self._poster.smtp(recipient, self._sender or "", content, self._tally.providers["smtp"])
         self._reset()
         answer = self._script.answer()
         if answer is Answer.LOST:
