@@ -157,7 +157,7 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
                     for part in (
                         one.get_source_display(),
                         one.detail,
-                        one.text or (one.intake.consent_text if one.intake else ""),
+                        one.shown,
                         one.remote_ip,
                         one.by,
                     )

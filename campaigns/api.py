@@ -524,7 +524,7 @@ class EvidenceSerializer(serializers.ModelSerializer[ConsentEntry]):
 
     list = serializers.IntegerField(source="list_id", help_text="Id of the list; null is all mails.")
     where = serializers.CharField(source="detail", help_text="Where they gave it.")
-    text = serializers.SerializerMethodField(help_text="What they were shown.")
+    text = serializers.CharField(source="shown", help_text="What they were shown.")
 
     class Meta:
         model = ConsentEntry
@@ -547,9 +547,6 @@ class EvidenceSerializer(serializers.ModelSerializer[ConsentEntry]):
             "at": {"help_text": "When it was given or taken back."},
             "by": {"help_text": "Who recorded it; empty for the contact themselves."},
         }
-
-    def get_text(self, entry: ConsentEntry) -> str:
-        return entry.text or (entry.intake.consent_text if entry.intake else "")
 
 
 class BasisSerializer(serializers.Serializer[Any]):

@@ -20,6 +20,8 @@ from campaigns.permission import GIVEN
 from tenants import visits
 
 Source = ConsentEntry.Source
+# Nobody who is written to now said so earlier; and not every clock can tell the years when counting began.
+EARLIEST_YEAR = 1900
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,16 @@ def enter(
 ) -> None:
     """Record what a person or a program says of one contact's basis.
 
-    Raises ConsentRefusedError with nothing changed: where a consent has no evidence, is of the future or was withdrawn
-    after it was given, and where the contact is not on the list.
+    Raises ConsentRefusedError with nothing changed: where a consent has no evidence or was withdrawn after it was
+    given, where evidence is of the future or older than anybody, and where the contact is not on the list.
     """
     with transaction.atomic():
         if into and not Subscription.objects.filter(list=into, contact=contact).exists():
             raise ConsentRefusedError(_("%(email)s is not on that list.") % {"email": contact.email})
         if evidence.at > now:
             raise ConsentRefusedError(_("Evidence cannot be of the future."))
+        if evidence.at.year < EARLIEST_YEAR:
+            raise ConsentRefusedError(_("Evidence cannot be from before %(year)d.") % {"year": EARLIEST_YEAR})
         if basis == Basis.CONSENT:
             if not (evidence.detail.strip() or evidence.text.strip()):
                 raise ConsentRefusedError(_("Say where they gave consent: without evidence it is none."))

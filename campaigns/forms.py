@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns import files, launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
+from campaigns.consent import Evidence, Source
 from campaigns.contact_columns import NAMES
 from campaigns.intake import Grounds
 from campaigns.models import (
@@ -101,6 +102,54 @@ class ContactForm(forms.Form):
     def changed(self) -> dict[str, str]:
         """What was written anew, by name."""
         return {name: self.cleaned_data[name] for name in self.changed_data}
+
+
+class BasisForm(forms.Form):
+    """On what grounds a contact is written to, and the evidence of it."""
+
+    basis = forms.ChoiceField(
+        label=gettext_lazy("They may be written to because of"),
+        choices=lambda: [("", _("Not known")), *Basis.choices],
+        required=False,
+    )
+    list = forms.ModelChoiceField(
+        label=gettext_lazy("For"),
+        queryset=ContactList.objects.none(),
+        required=False,
+        empty_label=gettext_lazy("all mails"),
+    )
+    at = forms.DateTimeField(
+        label=gettext_lazy("When"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text=gettext_lazy("Left out: now."),
+    )
+    where = forms.CharField(
+        label=gettext_lazy("Where they gave it"),
+        max_length=300,
+        required=False,
+        help_text=gettext_lazy("Such as the address of a form, a trade fair or a contract. Kept as evidence."),
+    )
+    text = forms.CharField(
+        label=gettext_lazy("What they were shown"),
+        max_length=10_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    def __init__(self, *args: Any, lists: QuerySet[ContactList], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Beside the contact's own fields, which may have any name.
+        self.auto_id = "basis_%s"
+        choice = self.fields["list"]
+        assert isinstance(choice, forms.ModelChoiceField)
+        choice.queryset = lists
+
+    def evidence(self, *, by: str, now: datetime) -> Evidence:
+        """What is kept of it, as `by` says."""
+        found = self.cleaned_data
+        at = found["at"] or now
+        return Evidence(Source.PERSON, at, text=found["text"], detail=found["where"], by=by)
 
 
 class StepFileForm(forms.Form):

@@ -230,6 +230,11 @@ class ConsentEntry(AgencyRow):
         verbose_name_plural = _("evidence of consent")
         ordering = ["-id"]
 
+    @property
+    def shown(self) -> str:
+        """What the person was shown."""
+        return self.text or (self.intake.consent_text if self.intake else "")
+
     def __str__(self) -> str:
         return f"{self.email}: {self.basis}"
 

@@ -15,7 +15,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import connection, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -32,6 +32,7 @@ from campaigns import (
     actions,
     changes,
     choices,
+    consent,
     contact_columns,
     doubt,
     erasure,
@@ -46,9 +47,11 @@ from campaigns import (
     results,
     signups,
     summaries,
+    suppressions,
     trials,
 )
 from campaigns.forms import (
+    BasisForm,
     CampaignForm,
     ContactForm,
     EndpointForm,
@@ -73,6 +76,7 @@ from campaigns.models import (
     Message,
     Step,
     StepFile,
+    Suppression,
     TrialMail,
     Verdict,
 )
@@ -357,7 +361,12 @@ def campaign_doubts(request: HttpRequest, id: int, action: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def contacts(request: HttpRequest) -> HttpResponse:
-    """The lists, the latest imports, and the way in for a file."""
+    """The lists, the latest imports, and the way in for a file; `?find=` leads to the contact of that address."""
+    asked = request.GET.get("find", "").replace("\0", "").strip()
+    if asked:
+        if contact := access.everybody_for(request.user).filter(email__iexact=asked).first():
+            return redirect("campaigns:contact", contact.pk)
+        messages.error(request, _("No contact has the address “%(asked)s”.") % {"asked": asked[:254]})
     lists = access.lists_for(request.user)
     form = UploadForm(request.POST or None, request.FILES or None, lists=lists)
     if form.is_valid():
@@ -590,8 +599,47 @@ def contact_edit(request: HttpRequest, id: int) -> HttpResponse:
             return redirect("campaigns:detail", campaign.pk) if campaign else redirect("campaigns:contact", contact.pk)
         except actions.ActionRefusedError as refused:
             form.add_error(None, str(refused))
-    found = {"contact": contact, "form": form, "campaign": campaign}
-    return render(request, "campaigns/contact_form.html", found)
+    found = {"form": form, "campaign": campaign, "basis": BasisForm(lists=_lists_of(request, contact))}
+    return render(request, "campaigns/contact_form.html", found | _grounds(request, contact))
+
+
+@login_required
+@require_POST
+def contact_consent(request: HttpRequest, id: int) -> HttpResponse:
+    """Say on what grounds a contact is written to, with the evidence of it."""
+    contact = get_object_or_404(access.everybody_for(request.user), pk=id)
+    basis, now = BasisForm(request.POST, lists=_lists_of(request, contact)), timezone.now()
+    if basis.is_valid():
+        said = basis.cleaned_data
+        evidence = basis.evidence(by=request.user.get_username(), now=now)
+        try:
+            consent.enter(contact, said["basis"], evidence, now=now, into=said["list"])
+        except consent.ConsentRefusedError as refused:
+            basis.add_error(None, str(refused))
+        else:
+            messages.success(request, _("Recorded, with its evidence."))
+            return redirect("campaigns:contact", contact.pk)
+    found = {"form": ContactForm(contact, []), "campaign": None, "basis": basis}
+    return render(request, "campaigns/contact_form.html", found | _grounds(request, contact))
+
+
+def _lists_of(request: HttpRequest, contact: Contact) -> QuerySet[ContactList]:
+    return access.lists_for(request.user).filter(subscriptions__contact=contact).order_by("name")
+
+
+def _grounds(request: HttpRequest, contact: Contact) -> dict[str, Any]:
+    """On what grounds a contact is written to, and what keeps mails from them."""
+    names = dict(access.lists_for(request.user).values_list("pk", "name"))
+    why = {suppressions.PAUSE: _("They asked for a pause"), **dict(Suppression.Source.choices)}
+    return {
+        "contact": contact,
+        "subscriptions": contact.subscriptions.select_related("list").order_by("list__name"),
+        "evidence": access.evidence_for(request.user, contact)[:ROWS_PER_PAGE],
+        "barred": [
+            {"value": one.value, "why": why[one.source], "list": names.get(one.list_id, "") if one.list_id else ""}
+            for one in suppressions.of(contact.email)
+        ],
+    }
 
 
 @login_required

@@ -25,6 +25,7 @@ from campaigns.models import (
     Message,
     Step,
     Subscription,
+    Suppression,
 )
 from campaigns.planning import Plan, spread
 from campaigns.progress import progress
@@ -38,7 +39,7 @@ from tenants.users import keys
 from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
-from tests.visitor import at
+from tests.visitor import at, body
 
 GIVEN = Evidence(Source.PERSON, NOON, text="Yes, write to me", detail="trade fair", by="carol@alpha.example")
 pools = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 50), st.integers(1, 3)), min_size=1, max_size=8)
@@ -460,3 +461,54 @@ def test_a_program_reads_lists_and_opens_and_closes_them(alpha: Agency, beta: Ag
     with context.entered(beta):
         theirs = {"authorization": f"Bearer {keys.issue(oscar, 'program')}"}
     assert at(beta).get(path, headers=theirs).status_code == 404
+
+
+def test_a_person_reads_and_sets_a_basis_with_its_evidence(
+    alpha: Agency, beta: Agency, carol: User, oscar: User
+) -> None:
+    with context.entered(alpha):
+        people = stage.contact_list("a", 1, basis="")
+        contact = Contact.objects.get()
+        Contact.objects.update(attributes={"text": "own", "basis": "own"})
+        other = ContactList.objects.create(name="other")
+        Suppression.objects.create(value=contact.email.partition("@")[2], source="manual")
+        Suppression.objects.create(value=contact.email, source="opt_out", list=people)
+    carols, path = at(alpha, carol), f"/contacts/{contact.pk}/"
+
+    def said(**given: Any) -> str:
+        return body(carols.post(f"{path}consent/", given, follow=True))
+
+    for wrong, why in (
+        ({"basis": "consent"}, "Say where they gave consent"),
+        ({"basis": "consent", "where": "shop", "at": "2999-01-01T10:00"}, "Evidence cannot be of the future"),
+        ({"basis": "consent", "where": "shop", "at": "0001-01-01T00:00"}, "Evidence cannot be from before 1900"),
+        ({"basis": "consent", "where": "shop", "list": other.pk}, "Select a valid choice"),
+        ({"basis": "love"}, "Select a valid choice"),
+        ({"basis": "consent", "where": "a\0b"}, "Null characters are not allowed"),
+    ):
+        assert why in said(**wrong)
+    with context.entered(alpha):
+        assert not ConsentEntry.objects.exists()
+
+    text = "Send me <news>\nand offers"
+    page = said(basis="consent", list=people.pk, at="2026-05-01T10:00", where="the fair of May", text=text)
+
+    assert "Recorded, with its evidence." in page
+    for shown in ("the fair of May", "Send me &lt;news&gt;", "Entered by a person", carol.email, contact.email):
+        assert shown in page
+    assert f"Added by a person · {contact.email.partition('@')[2]} · all mails" in page
+    assert f"Opted out · {contact.email} · only “a”" in page
+    with context.entered(alpha):
+        (entry,) = ConsentEntry.objects.all()
+        assert (entry.basis, entry.list, entry.source, entry.by) == ("consent", people, "person", carol.email)
+        assert entry.at == datetime(2026, 5, 1, 10, tzinfo=alpha.zone)
+        assert Subscription.objects.get().basis == Basis.CONSENT
+    # It asks nothing back of what else the page changes, and its fields have names of their own.
+    assert carols.post(path, {"text": "new", "basis": "own"}).status_code == 302
+    with context.entered(alpha):
+        assert Contact.objects.get().attributes == {"text": "new", "basis": "own"}
+
+    assert carols.get("/contacts/", {"find": contact.email.upper()}).url == path
+    assert "No contact has the address" in body(carols.get("/contacts/", {"find": "nobody@people.test"}))
+    assert at(beta, oscar).post(f"{path}consent/", {"basis": ""}).status_code == 404
+    assert carols.get(f"{path}consent/").status_code == 405
