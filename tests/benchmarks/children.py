@@ -1,6 +1,7 @@
 """Processes of this run: started with a pipe to each side, and ended by their ids, whatever happens."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -36,6 +37,9 @@ class Child:
 
     def tell(self, word: str) -> None:
         """Give it a line."""
+        self._give(word)
+
+    def _give(self, word: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
@@ -101,6 +105,46 @@ class Sender(Child):
         """What it did, once it is done."""
         found: dict[str, Any] = json.loads(self.hear())
         return found
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+
+
+class Worker(Sender):
+    """A worker that is forked from a process which has all of it loaded: what a start takes, it takes once."""
+
+    def __init__(self, *pairs: str) -> None:
+        from tests.benchmarks import worker
+
+        _FORKS.set_forkserver_preload([worker.__name__])
+        self._line, theirs = _FORKS.Pipe()
+        self._forked = _FORKS.Process(target=worker.serve, args=(theirs, pairs), daemon=True)
+        self._forked.start()
+        theirs.close()
+        assert self._forked.pid is not None
+        self.pid = self._forked.pid
+
+    def hear(self) -> str:
+        """Its next line. Raises RuntimeError if it has ended instead."""
+        try:
+            return str(self._line.recv())
+        except EOFError as error:
+            raise RuntimeError("A worker of the benchmark ended. It says why above.") from error
+
+    def _give(self, word: str) -> None:
+        self._line.send(word)
+
+    def kill(self) -> None:
+        """End it at once, as kill -9 does."""
+        self._forked.kill()
+        self._forked.join()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._line.close()
+        self._forked.join(0 if kind else 10)
+        self.kill()
 
 
 def together(senders: list[Sender]) -> dict[str, float]:

@@ -90,7 +90,7 @@ def windows(agency: Agency, account_id: int, mails: int) -> list[float]:
     until = timezone.now() + timedelta(hours=1)
 
     class Nowhere(adapters.Wire):
-        def send(self, envelope: Envelope) -> str | None:
+        def send(self, envelope: Envelope, following: Envelope | None = None) -> str | None:
             stamps.append(time.perf_counter())
             return None
 

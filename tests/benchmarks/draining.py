@@ -8,7 +8,7 @@ from campaigns import planning
 from providers.accounts import rate
 from tenants.models import Agency
 from tests.benchmarks import scene
-from tests.benchmarks.children import Sender, Sink, together
+from tests.benchmarks.children import Sender, Sink, Worker, together
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
 from tests.benchmarks.machine import cpu_seconds
@@ -116,7 +116,7 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
 
         def once() -> Values:
             scene.queue(alpha)
-            with Sender("worker", *scene.pairs([alpha])) as worker:
+            with Worker(*scene.pairs([alpha])) as worker:
                 worker.tell("go")
                 time.sleep(seconds)
                 seen = sink.counts(reset=True)
@@ -134,7 +134,7 @@ def limited_resend(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
     """CPU of a mail, worker's and PostgreSQL's: Beta's 5,000 senders over six accounts, Alpha's 1,200 over three."""
-    mails = 1_800 if ground.quick else 10_000
+    mails = 1_200 if ground.quick else 10_000
     if ground.quick:
         ground.say(f"senders_5000_vs_1200: with --quick {mails:,} mails.")
     alpha, beta = scene.agencies()
@@ -147,7 +147,7 @@ def more_senders(ground: Ground) -> Iterator[Callable[[], Values]]:
             scene.people(agency, mails)
 
         def once() -> Values:
-            with Sender("worker", *scene.pairs([alpha])) as one, Sender("worker", *scene.pairs([beta])) as other:
+            with Worker(*scene.pairs([alpha])) as one, Worker(*scene.pairs([beta])) as other:
                 # So that both are warm.
                 drained(ground, [alpha], sink, mails, [one])
                 drained(ground, [beta], sink, mails, [other])
@@ -173,7 +173,7 @@ def _started(kind: str, sink: Sink, mails: int, which: list[Agency], *, workers:
     ways = [slots, slots[::-1]]
     with ExitStack() as stack:
         rival = stack.enter_context(Sender("rival", kind, sink.ports[kind], mails))
-        yield [rival, *(stack.enter_context(Sender("worker", *ways[number % 2])) for number in range(workers))]
+        yield [rival, *(stack.enter_context(Worker(*ways[number % 2])) for number in range(workers))]
 
 
 def _rival(rival: Sender, sink: Sink, mails: int) -> Values:

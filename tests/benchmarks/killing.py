@@ -13,7 +13,7 @@ from campaigns import lifecycle
 from campaigns.models import Message
 from tenants import context
 from tests.benchmarks import scene
-from tests.benchmarks.children import Sender, Sink
+from tests.benchmarks.children import Sink, Worker
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.keys import Values
 
@@ -39,7 +39,7 @@ def in_doubt(ground: Ground) -> Iterator[Callable[[], Values]]:
                 _kill(sink, scene.pairs([alpha]), apart * number + seeded.randint(apart // 2, apart))
                 with context.entered(alpha):
                     doubts.append(lifecycle.rescue(now=timezone.now() + LEASE_OVER)[1])
-            with Sender("worker", *scene.pairs([alpha])) as last:
+            with Worker(*scene.pairs([alpha])) as last:
                 last.tell("go")
                 last.result()
             found, seen = scene.statuses(alpha), sink.counts(reset=True)
@@ -56,7 +56,7 @@ def in_doubt(ground: Ground) -> Iterator[Callable[[], Values]]:
 
 
 def _kill(sink: Sink, pairs: list[str], at: int) -> None:
-    with Sender("worker", *pairs) as worker:
+    with Worker(*pairs) as worker:
         worker.tell("go")
         deadline = time.monotonic() + 60
         while sink.counts()["mails"] < at:

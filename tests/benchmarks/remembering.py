@@ -57,7 +57,7 @@ def worker(ground: Ground) -> Iterator[Callable[[], Values]]:
 @contextmanager
 def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
     """The most that PostgreSQL, web and workers hold at once while mails are sent and pages are asked for; then the
-    statements a second that all this makes while 50 agencies have nothing due."""
+    statements a second that all this makes while agencies have nothing due."""
     mails = 400 if ground.quick else 20_000
     both = scene.agencies()
     with Sink() as sink:
@@ -83,7 +83,7 @@ def stack(ground: Ground) -> Iterator[Callable[[], Values]]:
                     most = max(most, _shares(ground.postmaster, machine), key=lambda one: one["stack_pss_mb"])
                     if time.monotonic() > deadline:
                         raise RuntimeError(f"Only {sent} of {mails} mails were sent within three minutes.")
-                agencies.enter_context(idling.cloned(50))
+                agencies.enter_context(idling.cloned(idling.agencies(ground)))
                 idle = idling.calls_per_second(ground)
             sink.counts(reset=True)
             return {**most, "idle_queries_per_s": idle}

@@ -4,7 +4,10 @@ of them in turn, each for as long as a job may, until nothing is left; says as J
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any
 
 import django
@@ -23,13 +26,26 @@ Pair = tuple[Agency, int]
 
 
 def main() -> None:
-    pairs = [
-        (Agency.objects.get(schema_name=schema), int(account))
-        for schema, account in (argument.split(":") for argument in sys.argv[1:])
-    ]
+    pairs = _found(sys.argv[1:])
     print("ready", flush=True)
     for _ in sys.stdin:
         print(json.dumps(drain_all(pairs)), flush=True)
+
+
+def serve(line: "Connection[str, str]", arguments: Sequence[str]) -> None:
+    """The same for a worker that was forked, until its line is closed."""
+    pairs = _found(arguments)
+    line.send("ready")
+    with suppress(EOFError):
+        while line.recv():
+            line.send(json.dumps(drain_all(pairs)))
+
+
+def _found(arguments: Sequence[str]) -> list[Pair]:
+    return [
+        (Agency.objects.get(schema_name=schema), int(account))
+        for schema, account in (argument.split(":") for argument in arguments)
+    ]
 
 
 def drain_all(pairs: list[Pair]) -> dict[str, Any]:
