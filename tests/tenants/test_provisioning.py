@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from tenants import context, provisioning
@@ -155,6 +156,25 @@ def test_a_failed_migration_switches_off_one_agency_and_the_next_run_switches_it
     monkeypatch.undo()
     provisioning.migrate_all()
     assert [agency.slug for agency in context.ready_agencies()] == ["alpha", "beta"]
+
+
+def test_only_what_lacks_a_migration_is_migrated(committed: dict[str, Agency], monkeypatch: pytest.MonkeyPatch) -> None:
+    applied: list[str] = []
+    monkeypatch.setattr(provisioning, "_apply", applied.append)
+    provisioning.migrate_all()
+    assert applied == []
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM a_alpha.django_migrations WHERE app = 'campaigns' AND name = '0047_newest_opt_outs'"
+        )
+        assert cursor.rowcount == 1
+    try:
+        provisioning.migrate_all()
+        assert applied == ["a_alpha"]
+    finally:
+        with context.entered(committed["alpha"]):
+            MigrationRecorder(connection).record_applied("campaigns", "0047_newest_opt_outs")
 
 
 def test_no_agency_is_deleted_and_least_of_all_the_public_one(alpha: Agency) -> None:
