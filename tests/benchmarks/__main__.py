@@ -22,14 +22,20 @@ def main() -> int:
     found: dict[str, dict[str, Any]] = {}
     with ground.laid(quick=chosen.quick) as laid:
         failed = []
+        paces: list[float] = []
         for group in chosen.groups:
             try:
-                found |= measure(group, laid, min(chosen.repeat, group.most))
+                found |= measure(group, laid, min(chosen.repeat, group.most), paces)
             except Exception:
                 traceback.print_exc()
                 failed.append(group.benchmark)
                 clear_up()
         print_table(chosen.groups, found)
+        if paces:
+            print(
+                f"The machine's own pace: a fixed piece of work took {min(paces):.0f} to {max(paces):.0f} ms, "
+                f"half of the times at most {statistics.median(paces):.0f}."
+            )
         for note in laid.notes:
             print(note)
     if chosen.json:
@@ -47,8 +53,9 @@ def clear_up() -> None:
     scene.clear()
 
 
-def measure(group: Group, laid: ground.Ground, repeat: int) -> dict[str, dict[str, Any]]:
-    """Every value of the group's benchmark: its median, least and most, and the foreign share of the machine."""
+def measure(group: Group, laid: ground.Ground, repeat: int, paces: list[float]) -> dict[str, dict[str, Any]]:
+    """Every value of the group's benchmark: its median, least and most, and the foreign share of the machine. Adds the
+    machine's pace between measurements to `paces`."""
     module, name = group.benchmark.split(".")
     benchmark: keys.Benchmark = getattr(importlib.import_module(f"tests.benchmarks.{module}"), name)
     values: dict[str, list[float]] = {}
@@ -56,6 +63,7 @@ def measure(group: Group, laid: ground.Ground, repeat: int) -> dict[str, dict[st
     began = time.monotonic()
     with benchmark(laid) as once:
         for number in range(repeat):
+            paces += [machine.pace() for _ in range(3)]
             with machine.watched(laid.ours) as quiet:
                 found = once()
             foreign.append(quiet.foreign)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from campaigns import jobs as campaigns
+from outreach import heartbeat
 from outreach.models import Heartbeat
-from tenants import context
+from tenants import context, jobs
 from tests import processes
 from tests.benchmarks import idling, scene
 from tests.benchmarks.children import ROOT, Sender, Sink
@@ -109,6 +110,8 @@ def running(*arguments: str) -> Iterator[int]:
         while Heartbeat.objects.count() < CLUSTERS:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("`manage.py run` did not come up. It says why above.")
+            # More than its own, which the first cluster may have run before the second was there.
+            jobs.enqueue(heartbeat.canary)
             time.sleep(0.2)
         yield process.pid
     finally:
