@@ -1,9 +1,9 @@
 """Claimed batches on their way over the wire, and what becomes of each mail.
 
 Few mails are in flight at any moment, because whatever is in flight when a worker dies stays in doubt. How they are
-spread follows from the account's own pace: where an answer takes long, over many connections with one mail each; where
-it comes at once, over two connections that get a handful at a time, so that the marks and results of a handful share
-one statement.
+spread follows from the account's own pace: where an answer takes long, over many connections with one mail each, or a
+few where a mail server can be told of the next one meanwhile; where it comes at once, over two connections that get a
+handful at a time, so that the marks and results of a handful share one statement.
 """
 
 import logging
@@ -94,7 +94,7 @@ class Lines:
         # More than one: these go in one request, and one request at a time.
         self.together = adapters.KINDS[account.kind].together
         self._pace: float | None = None
-        self._signs = account.kind == "smtp"
+        self._is_smtp = self._signs = account.kind == "smtp"
         self._sign: adapters.Sign | None = None
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=account.name)
 
@@ -116,7 +116,10 @@ class Lines:
             return self.together
         if self._pace is None:
             return 1
-        return max(1, min(MOST_AT_ONCE, int(HANDFUL_SECONDS / self._pace)))
+        quick = int(HANDFUL_SECONDS / self._pace)
+        # More lines there are not, and on each the next mail is announced with the one before.
+        announced = min(IN_FLIGHT // self._most, int(HANDFUL_MOST_SECONDS / 2 / self._pace)) if self._is_smtp else 1
+        return max(1, min(MOST_AT_ONCE, max(quick, announced)))
 
     @property
     def count(self) -> int:

@@ -460,3 +460,25 @@ class TestOneRequestForMany:
             assert stage.statuses(campaign) == {"scheduled": 10}
             assert result.moved_to
             assert not campaign.messages.filter(account=resend).exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "seconds", "spread"),
+    [
+        ("smtp", {}, 0.0002, (2, 12)),
+        ("smtp", {}, 0.02, (12, 2)),
+        ("smtp", {"connections": 4}, 0.02, (4, 6)),
+        ("smtp", {"connections": 1}, 0.1, (1, 2)),
+        ("smtp", {"connections": 1}, 1, (1, 1)),
+        ("sendgrid", {}, 0.05, (24, 1)),
+        ("sendgrid", {"connections": 2}, 0.05, (2, 1)),
+        ("resend", {}, 0.05, (1, 100)),
+    ],
+)
+def test_mails_in_flight_are_spread_over_lines_by_the_pace_of_the_account(
+    kind: str, options: dict[str, int], seconds: float, spread: tuple[int, int]
+) -> None:
+    """How many lines, and how many mails each gets at a time."""
+    with delivery.Lines(Account(name="one", kind=kind, options=options)) as lines:
+        lines._pace = seconds
+        assert (lines.count, lines.handful) == spread
