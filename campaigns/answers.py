@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns import permission, suppressions
+from campaigns import feed, permission, suppressions
 from campaigns.envelopes import message_id
 from campaigns.models import Contact, Message, Reply, TrialMail
 from providers.accounts.envelope import Envelope
@@ -82,6 +82,7 @@ def ask(reply: Reply, text: str, *, by: str, once: UUID, now: datetime) -> Trial
         )
         if new:
             visits.ask(now)
+            feed.ring()
     if made.reply_id != reply.pk:
         raise AnswerRefusedError(_("This answer was sent to another reply."))
     return made
@@ -98,6 +99,7 @@ def take_back(reply: Reply, number: int) -> TrialMail:
     # A claim locks the row while it waits; whoever comes second sees what the first has made of it.
     taken = TrialMail.objects.filter(pk=answer.pk, status=Status.WAITING).update(status=Status.WITHDRAWN, detail="")
     answer.refresh_from_db()
+    feed.ring()
     if not taken and answer.status != Status.WITHDRAWN:
         raise AnswerRefusedError(str(_TOO_LATE[Status(answer.status)]))
     return answer

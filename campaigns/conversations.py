@@ -16,7 +16,7 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from campaigns import rendering, replies, variants
+from campaigns import feed, rendering, replies, variants
 from campaigns.envelopes import Envelopes, message_id
 from campaigns.lifecycle import Claimed
 from campaigns.models import Message, Reply, TrialMail
@@ -188,6 +188,7 @@ def _write(reply: Reply, *, only: Q | None = None, **fields: Any) -> None:
         ids = list(found.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
         if ids:
             Reply.objects.filter(pk__in=ids).update(**fields)
+            feed.ring()
 
 
 # --- what was written

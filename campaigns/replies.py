@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 from django.db.models import Count
 
-from campaigns import erased, feedback, lifecycle, optout
+from campaigns import erased, feed, feedback, lifecycle, optout
 from campaigns.models import Message, Reply, ReplyLabel
 from providers.senders.inbound import labels
 from providers.senders.inbound.labels import Label
@@ -55,6 +55,7 @@ def _keep(message: Message, verdict: Verdict, digest: UUID, received_at: datetim
             "assigned_to_id": _assigned(message),
         },
     )
+    feed.ring()
     return kept
 
 
@@ -82,6 +83,7 @@ def decide(reply: Reply, label: str, *, by: str, clock: Callable[[], datetime]) 
     An opt-out suppresses the contact at once.
     """
     Reply.objects.filter(pk=reply.pk).update(label=ReplyLabel(label), decided_by=by, decided_at=clock())
+    feed.ring()
     reply.refresh_from_db()
     if reply.label == ReplyLabel.OPT_OUT:
         _leave(reply, clock)

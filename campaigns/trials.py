@@ -29,7 +29,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from campaigns import answers, confirmation, outcomes, paced, permission, preview, rendering, suppressions
+from campaigns import answers, confirmation, feed, outcomes, paced, permission, preview, rendering, suppressions
 from campaigns.delivery import Clock, Lines, Outcome, report, suppress_address, wait_for_turn
 from campaigns.envelopes import message_id
 from campaigns.models import Campaign, Contact, SignUp, Step, TrialMail
@@ -385,6 +385,8 @@ def _change(trial: TrialMail, state: TrialMail.Status, status: TrialMail.Status,
     if TrialMail.objects.filter(pk=trial.pk, status=state, claimed_at=trial.claimed_at).update(**fields):
         for name, value in fields.items():
             setattr(trial, name, value)
+        if trial.kind == Kind.ANSWER:
+            feed.ring()
 
 
 # An account speaks of its own mails alone.

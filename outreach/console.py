@@ -131,7 +131,7 @@ def favicon(request: HttpRequest) -> str:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar of the admin site that this request is on: what its visitor may look at."""
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"title": title, "separator": True, "items": [_item(*entry) for entry in entries]}
         for title, entries in (AGENCY if context.in_agency() else OPERATOR)
     ]
@@ -140,6 +140,15 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         # Every address begins with the portal's.
         home.append(
             {"title": _("Portal"), "icon": "open_in_new", "link": reverse("analytics:dashboard"), "active": False}
+        )
+    else:
+        groups[0]["items"].append(
+            {
+                "title": _("Pauses"),
+                "icon": "pause_circle",
+                "link": reverse("pauses"),
+                "permission": _may_view("tenants", "agency"),
+            }
         )
     return [{"items": home}, *groups]
 
@@ -221,7 +230,7 @@ def _pauses() -> dict[str, Any]:
     rows = [
         {
             "name": one.name,
-            "url": reverse("admin:tenants_agency_change", args=[agency.pk]),
+            "url": reverse("pauses"),
             "tone": "warning" if one.per_day else "danger",
             "state": one.stage_label,
             "cells": [agency.name, one.cause_label, one.evidence or one.why, date_format(one.began_at, "j M H:i")],
@@ -231,7 +240,7 @@ def _pauses() -> dict[str, Any]:
     rows += [
         {
             "name": " · ".join(filter(None, (one.list, one.file_name))),
-            "url": reverse("admin:tenants_agency_change", args=[agency.pk]),
+            "url": reverse("pauses"),
             "tone": "danger",
             "state": _("First mails held back"),
             "cells": [agency.name, one.cause_label, one.evidence or one.why, date_format(one.began_at, "j M H:i")],

@@ -11,8 +11,9 @@ from django.db import connection, transaction
 
 from outreach.demo.far_end import FarEnd
 from providers.accounts import reference
-from providers.accounts.models import Account, Allotment, Health, LedgerRow, WebhookDay, WebhookPost
+from providers.accounts.models import Account, Allotment, Health, InboundMail, LedgerRow, WebhookDay, WebhookPost
 from providers.accounts.reference import STRATEGY, Reference
+from providers.senders.models import Sender, SenderDomain
 from providers.senders.pool import add_senders
 from tenants import context, provisioning
 from tenants.models import Agency
@@ -61,6 +62,7 @@ def set_up(far_end: FarEnd) -> list[Person]:
         Health.objects.filter(account__in=accounts).delete()
         WebhookPost.objects.filter(account__in=accounts).delete()
         WebhookDay.objects.filter(account__in=accounts).delete()
+        InboundMail.objects.all().delete()
         allotments = _allot(accounts, agencies)
     for agency in agencies:
         with context.entered(agency):
@@ -120,9 +122,12 @@ def _forget() -> None:
             "TRUNCATE campaigns_message, campaigns_enrollment, campaigns_step, campaigns_campaign, "
             "campaigns_subscription, campaigns_consententry, campaigns_rejectedrow, campaigns_intake, "
             "campaigns_contactlist, campaigns_contact, campaigns_suppression, "
-            "senders_senderday, senders_senderhour, senders_domainday, senders_event "
+            "campaigns_feedentry, campaigns_endpoint, "
+            "senders_senderday, senders_senderhour, senders_domainday, senders_event, senders_recovery "
             "RESTART IDENTITY CASCADE"
         )
+    Sender.objects.exclude(cap=None).update(cap=None)
+    SenderDomain.objects.exclude(cap=None).update(cap=None)
 
 
 def _accounts(far_end: FarEnd) -> list[Account]:

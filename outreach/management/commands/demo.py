@@ -23,7 +23,7 @@ from campaigns.models import Campaign
 from campaigns.progress import Progress
 from outreach import checks
 from outreach.cluster import Machine
-from outreach.demo import far_end, play, scene
+from outreach.demo import afterwards, far_end, play, scene
 from outreach.demo.contacts import write_contacts
 from tenants import context
 from tenants.models import Agency
@@ -110,6 +110,10 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(asdict(done)))
                 self.stdout.flush()
             if not options["once"]:
+                self.console.print("People answer, some mails bounce, and Beta writes to an old list.")
+                with context.public():
+                    beta = Agency.objects.get(slug="beta")
+                afterwards.play(alpha, beta, campaign)
                 self._serve(machine, people, campaign, options["port"])
 
     def _report(self, done: play.Result, report: Progress) -> None:
@@ -133,6 +137,7 @@ class Command(BaseCommand):
             path = "/admin/" if not person.site else "/"
             url = f"http://{host}{settings.PUBLIC_HOST}:{port}{path}"
             self._say(f"{person.site.title() or 'Operator'}: {url}  sign in as {person.email}  {person.password}")
+        self._say(f"The inbox: http://alpha.{settings.PUBLIC_HOST}:{port}/inbox/")
         self._say(f"The campaign: http://alpha.{settings.PUBLIC_HOST}:{port}/campaigns/{campaign.pk}/")
         self._say("Ctrl-C ends everything.")
         machine.watch(done=lambda: bool(ended))
