@@ -100,7 +100,7 @@ def _source(one: sources.Told) -> dict[str, Any]:
         "stage": _("First mails held back"),
         "tone": "danger",
         "until": None,
-        "notes": [_("%(count)d mails wait for its end.") % {"count": one.held}],
+        "notes": [_("%(count)d mails wait for its end.") % {"count": one.held}] if one.held else [],
     }
 
 
