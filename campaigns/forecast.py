@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef
 from django.db.models.functions import TruncDate
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -22,7 +22,7 @@ from django.utils.translation import ngettext
 
 from campaigns import advance, caps, draft, feasibility, pace, precedence
 from campaigns.draft import AUDIENCE
-from campaigns.models import Campaign, LaunchForecast, Message, Step
+from campaigns.models import Campaign, LaunchForecast, Message, Step, StepFile
 from campaigns.planning import Plan, PlanRefusedError
 from campaigns.simulation import Bound, Day, Run, Scene, Sending, Through, Waiting, simulate
 from providers.accounts import health
@@ -336,7 +336,9 @@ def _draft(campaign: Campaign, plan: Plan, agency: Agency, now: datetime) -> lis
 def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> list[Sending]:
     day, found = local_day(now, agency.zone), []
     for one in campaigns:
-        follow_ups = [advance.of(step) for step in one.steps.filter(position__gt=1).order_by("position")]
+        live = one.steps.filter(position__isnull=False).order_by("position")
+        steps = list(live.annotate(has_files=Exists(StepFile.objects.filter(step=OuterRef("pk")))))
+        follow_ups = [advance.of(step) for step in steps[1:]]
         new_today = one.days.filter(day=day).first() if one.new_contacts_per_day is not None else None
         found.append(
             Sending(
@@ -350,6 +352,7 @@ def _sendings(campaigns: Iterable[Campaign], agency: Agency, now: datetime) -> l
                 one.per_domain_per_day,
                 _to_domains(one, day, 1 + len(follow_ups)) if one.per_domain_per_day is not None else {},
                 follow_ups,
+                frozenset(before for before, step in enumerate(steps) if step.has_files),
             )
         )
     return found

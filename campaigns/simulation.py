@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from campaigns import failover, pace, paced, precedence, sequence
 from campaigns.gaps import Gap, longest
 from campaigns.planning import largest_remainder
 from campaigns.reasons import Reason
-from providers.accounts import ledger, rate
+from providers.accounts import adapters, ledger, rate
 from providers.accounts.ledger import Limit
 from providers.accounts.models import Account, Allotment, Period
 from providers.accounts.routing import Route
@@ -83,7 +83,8 @@ class Sending:
     any of its mails waits, the senders of all these keep its gap.
 
     `to_domains` counts recipient domains, where there is a cap on each: by mails to it that wait and that went today.
-    `follow_ups` are its steps but for the first: each is reckoned to go to everybody who got the one before.
+    `follow_ups` are its steps but for the first: each is reckoned to go to everybody who got the one before. Mails of
+    the steps `by_itself`, by how many come before, share no request with others.
     """
 
     campaign_id: int
@@ -96,6 +97,7 @@ class Sending:
     per_domain: int | None = None
     to_domains: Mapping[tuple[int, int], int] = field(default_factory=dict)
     follow_ups: Sequence[sequence.Step] = ()
+    by_itself: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,10 @@ class _Domain:
 class _Quota:
     """What is left of an account."""
 
-    __slots__ = ("account", "allotment", "bounds", "day", "domains", "open", "per_tick", "pieces", "strict", "used")
+    __slots__ = (
+        *("account", "allotment", "bounds", "day", "domains", "open", "per_tick", "requests", "strict", "together"),
+        "used",
+    )
 
     def __init__(self, through: Through, domains: Iterable[_Domain]) -> None:
         self.account, self.allotment, self.open = through.account, through.allotment, through.open
@@ -314,23 +319,28 @@ class _Quota:
         self.bounds: list[Limit] = []
         per_second = through.account.per_second
         self.per_tick = None if per_second is None else rate.pace(per_second) * TICK.total_seconds()
-        self.pieces = 0.0
+        self.together = adapters.KINDS[through.account.kind].together
+        self.requests = 0.0
 
     def begin(self, now: datetime, ticks: int) -> None:
         day = ledger.utc_day(now)
         if day != self.day:
             self.day, self.bounds = day, ledger.limits(self.account, self.allotment, day=day)
         if self.per_tick is not None:
-            # What the last step did not use is lost, but for the piece of a mail.
-            self.pieces = self.pieces % 1 + self.per_tick * ticks
+            # What the last step did not use is lost, but for the piece of a request.
+            self.requests = self.requests % 1 + self.per_tick * ticks
 
-    def rooms(self) -> list[tuple[int, Bound]]:
+    def rooms(self, *, by_itself: bool) -> list[tuple[int, Bound]]:
+        """What each limit leaves for mails, each of which is a request `by_itself` or not."""
         found = [(max(0, limit.allowed - self.used.get(_key(limit), 0)), _of_limit(limit)) for limit in self.bounds]
-        return found if self.per_tick is None else [*found, (int(self.pieces), Bound.RATE)]
+        if self.per_tick is None:
+            return found
+        # Parts of requests add up to whole ones, but for what is lost where they are reckoned.
+        return [*found, (int(self.requests * (1 if by_itself else self.together) + 1e-6), Bound.RATE)]
 
     def free(self) -> int:
         """What the agency may still send through it today, as routes see it."""
-        quota = min(room for room, bound in self.rooms() if bound is not Bound.RATE)
+        quota = min(room for room, bound in self.rooms(by_itself=False) if bound is not Bound.RATE)
         return min(quota, sum(sum(one.rooms()) for one in self.domains))
 
     def bound(self, step: "_Step", room: int) -> Bound:
@@ -345,11 +355,11 @@ class _Quota:
             weights[domain.bound()] += sum(group.senders for group in domain.groups)
         return weights.most_common(1)[0][0]
 
-    def spend(self, count: int) -> None:
+    def spend(self, count: int, *, by_itself: bool) -> None:
         for limit in self.bounds:
             key = _key(limit)
             self.used[key] = self.used.get(key, 0) + count
-        self.pieces -= count
+        self.requests -= count if by_itself else count / self.together
 
 
 class _Recipients:
@@ -434,6 +444,10 @@ class _Queue:
     why: Bound | None = None
     step: int = 0
     consented: bool = True
+
+    @property
+    def by_itself(self) -> bool:
+        return self.step in self.campaign.sending.by_itself
 
     @property
     def turn(self) -> tuple[datetime, int]:
@@ -593,12 +607,12 @@ class _Clockwork:
     def _send(self, quota: _Quota, queues: list[_Queue], step: _Step) -> int:
         """Send of these what may go: all of one campaign, at one account."""
         campaign, went = queues[0].campaign, 0
-        for first in (True, False):
-            some = [one for one in queues if one.first is first and one.left]
+        for first, by_itself in product((True, False), (False, True)):
+            some = [one for one in queues if one.left and one.first is first and one.by_itself is by_itself]
             if not some:
                 continue
             want = sum(one.left for one in some)
-            rooms = [*campaign.rooms(first), *quota.rooms()]
+            rooms = [*campaign.rooms(first), *quota.rooms(by_itself=by_itself)]
             caps: list[list[int]] = []
             if min(room for room, _ in rooms) > 0:
                 caps = [domain.rooms(step) for domain in quota.domains]
@@ -609,7 +623,7 @@ class _Clockwork:
                 self._hold_back(some, quota.bound(step, room) if bound is Bound.SENDERS else bound)
             if count:
                 _take(quota.domains, caps, count)
-                quota.spend(count)
+                quota.spend(count, by_itself=by_itself)
                 campaign.spend(count, first)
                 if self._looks_at(campaign):
                     self.went.setdefault(self.day, Counter())[quota.account.pk] += count

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaigns import gaps, pace, simulation
+from campaigns import gaps, pace, sequence, simulation
 from campaigns.simulation import Bound, Scene, Sending, Through, Waiting, simulate
 from providers.accounts import rate
 from providers.accounts.models import Account, Allotment
@@ -149,6 +149,26 @@ def test_what_an_account_sends_a_second_binds() -> None:
     total, bound = first_day(scene)
     assert bound is Bound.RATE
     assert abs(total - rate.pace(1) * 12 * 3600) < 2  # type: ignore[arg-type]
+
+
+def test_requests_are_counted_and_mails_with_files_share_none() -> None:
+    slow = through(1, per_day=900_000, per_second=1)
+    slow.account.kind = "resend"
+    senders_ = senders(1, count=30_000, limit=900_000)
+
+    def both(*by_itself: int) -> list[int]:
+        """Mails of the first half day, of two steps whose second follows in an hour."""
+        later = sequence.Step(2, 1, "hours")
+        sending = plain(follow_ups=[later], by_itself=frozenset(by_itself))
+        return [
+            day.total for day in simulate(Scene(GMT, [slow], [senders_], [sending], [waiting(90_000)]), 1, now=NOW).days
+        ]
+
+    requests = rate.pace(1) * 12 * 3600  # type: ignore[arg-type]
+    assert both() == [180_000]
+    assert abs(both(0, 1)[0] - requests) < 5
+    # The first step's mails take 900 requests in all, and the second's one each from the second hour on.
+    assert abs(both(1)[0] - (90_000 + requests * 11 / 12 - 900)) < requests / 12
 
 
 def test_the_default_gap_of_cold_mails_binds() -> None:
