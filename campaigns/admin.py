@@ -5,6 +5,7 @@ What is history is shown and not edited; a campaign's state changes through `act
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, JSONField, QuerySet
-from django.forms import CharField, ModelForm
+from django.forms import BaseInlineFormSet, CharField, ChoiceField, ModelForm
 from django.forms import JSONField as JSONFormField
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
@@ -26,9 +27,22 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from campaigns import access, actions, consent, erasure, feasibility, inspection, replies, results, sources
+from campaigns import (
+    access,
+    actions,
+    changes,
+    consent,
+    erasure,
+    feasibility,
+    inspection,
+    replies,
+    results,
+    sources,
+    variants,
+)
+from campaigns.changes import WantedVariant
 from campaigns.explain import explain
 from campaigns.forms import SCHEDULE, SEQUENCE, TRACKING, WHEN, CountryField, StopOnField, WeekdaysField
 from campaigns.models import (
@@ -49,6 +63,7 @@ from campaigns.models import (
     StepFile,
     Suppression,
     TrialMail,
+    Variant,
 )
 from campaigns.progress import progress
 from providers.accounts.models import OperatorErasure, suppressed_value
@@ -422,22 +437,115 @@ class OperatorErasureAdmin(ErasureAdmin):
         return erasure.erase_everywhere(address, **how)
 
 
-class StepInline(StackedInline):  # type: ignore[misc]
-    """The mails of a campaign: written while it is a draft."""
+class WrittenInDraft(StackedInline):  # type: ignore[misc]
+    """Texts of a campaign: written while it is a draft. Of a running one they change on its page of steps, which says
+    what that does to whom."""
+
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_add_permission(request, obj)) and _is_draft(_campaign_of(obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and _is_draft(_campaign_of(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and _is_draft(_campaign_of(obj))
+
+
+class StepInline(WrittenInDraft):
+    """The mails of a campaign. Each has a page of its own for its variants."""
 
     model = Step
-    extra = 0
     min_num = 1
+    show_change_link = True
     fields = ("position", ("delay", "unit"), ("condition", "otherwise"), "subject", "html", "text")
 
-    def has_add_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        return bool(super().has_add_permission(request, obj)) and _is_draft(obj)
 
-    def has_change_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        return bool(super().has_change_permission(request, obj)) and _is_draft(obj)
+class VariantForms(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Further texts of a step, refused for what the campaign's page refuses them for."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        return bool(super().has_delete_permission(request, obj)) and _is_draft(obj)
+    def clean(self) -> None:
+        super().clean()
+        if any(self.errors):
+            return
+        step = self.instance
+        further = tuple(
+            WantedVariant("", *(form.cleaned_data[name] for name in ("subject", "html", "text", "weight")))
+            for form in self.forms
+            if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        )
+        own = replace(changes.wanted_of(step), variants=further)
+        wanted = [own if one.id == step.pk else one for one in changes.steps_of(step.campaign)]
+        try:
+            changes.foresee(step.campaign, wanted, now=timezone.now())
+        except changes.ChangeRefusedError as refused:
+            raise ValidationError(refused.problems) from None
+
+
+class VariantInline(WrittenInDraft):
+    """Up to five texts that are tried beside the step's own."""
+
+    model = Variant
+    formset = VariantForms
+    max_num = len(variants.FURTHER)
+    fields = (("letter", "weight"), "subject", "html", "text")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "letter":
+            choices = [(letter, letter) for letter in variants.FURTHER]
+            return ChoiceField(label=db_field.verbose_name, choices=choices, widget=UnfoldAdminSelectWidget)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
+class StepAdmin(ModelAdmin):  # type: ignore[misc]
+    """The mails of campaigns with their variants; one is added and taken out on the campaign's page."""
+
+    list_display = ("__str__", "campaign", "position", "letters", "chosen")
+    list_select_related = ("campaign",)
+    search_fields = ("subject", "campaign__name")
+    inlines = (VariantInline,)
+    ordering = ("-campaign", "position")
+    settled = (
+        *("subject", "html", "text", "weight", "compare_by", "auto_choice", "least_sends", "sure_at"),
+        *("delay", "unit", "condition", "otherwise"),
+    )
+    shown = ("campaign", "position", "goes_with", "chosen", "chosen_at", "changed_at")
+    fieldsets = (
+        (None, {"fields": (("campaign", "position"), "goes_with", "subject", "html", "text")}),
+        (gettext_lazy("When"), {"fields": (("delay", "unit"), ("condition", "otherwise"))}),
+        (
+            gettext_lazy("Variants"),
+            {
+                "fields": (
+                    *(("weight", "compare_by"), "auto_choice", ("least_sends", "sure_at")),
+                    *(("chosen", "chosen_at"), "changed_at"),
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Step]:
+        found: QuerySet[Step] = super().get_queryset(request)
+        return found.prefetch_related("variants")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Step | None = None) -> tuple[str, ...]:
+        return self.shown if _is_draft(_campaign_of(obj)) else (*self.settled, *self.shown)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Step | None = None) -> bool:
+        return False
+
+    @admin.display(description=gettext_lazy("variants"), empty_value="—")
+    def letters(self, step: Step) -> str | None:
+        return ", ".join(text.letter for text in step.texts if text.letter) or None
+
+    @admin.display(description=gettext_lazy("see also"))
+    def goes_with(self, step: Step) -> str:
+        pages = (("sequence", _("Steps")), ("files", _("Files")), ("preview", _("Preview")))
+        return _links(*((reverse(f"campaigns:{page}", args=[step.campaign_id]), label) for page, label in pages))
 
 
 class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
@@ -484,6 +592,12 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         return bool(super().has_delete_permission(request, obj)) and _is_draft(obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], list[Any]]:
+        found, counts, refused, protected = super().get_deleted_objects(objs, request)
+        # What is not deleted by itself goes with its draft.
+        parts = {str(model._meta.verbose_name) for model in (Step, StepFile)}
+        return found, counts, refused - parts, protected
 
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("state"),
@@ -819,6 +933,10 @@ class MessageAdmin(ReadOnly):
         return format_html_join("", "<p>{} · {} ({}) {}</p>", lines) or None
 
 
+def _campaign_of(obj: Campaign | Step | None) -> Campaign | None:
+    return obj.campaign if isinstance(obj, Step) else obj
+
+
 def _is_draft(campaign: Campaign | None) -> bool:
     return campaign is None or campaign.status == Campaign.Status.DRAFT
 
@@ -829,6 +947,7 @@ def _links(*links: tuple[str, str]) -> str:
 
 for _model, _admin in (
     (Campaign, CampaignAdmin),
+    (Step, StepAdmin),
     (Message, MessageAdmin),
     (Contact, ContactAdmin),
     (ContactList, ListAdmin),

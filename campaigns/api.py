@@ -210,7 +210,9 @@ class EffectSerializer(serializers.Serializer[Any]):
     """What a change of the steps does to contacts. Places are those after the change."""
 
     count = serializers.IntegerField()
-    step = serializers.IntegerField(help_text="Place, before the change, of the step that they wait for; null is none.")
+    step = serializers.IntegerField(
+        help_text="Place, before the change, of the step that they wait for; null is none. 1: they have had none."
+    )
     to = serializers.IntegerField(help_text="Place of the step that follows now; null is none.")
     before = serializers.ListField(child=serializers.DateTimeField(), help_text="First and last due time so far.")
     after = serializers.ListField(
@@ -219,6 +221,10 @@ class EffectSerializer(serializers.Serializer[Any]):
     shares = serializers.DictField(
         child=serializers.IntegerField(),
         help_text="Where it is about variants: percent by letter of those who have not had the step, else null.",
+    )
+    words = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Names of the texts with other words, such as 2B, where it is about those.",
     )
     text = serializers.CharField(help_text="The same in words.")
 
@@ -673,7 +679,7 @@ class CampaignViewSet(ViewSet):
             try:
                 effects = changes.foresee(campaign, wanted, now=now)
                 seen = changes.seal(wanted, effects)
-                saved = not effects or given.validated_data["seen"] == seen
+                saved = not effects or changes.is_seen(given.validated_data["seen"], wanted, effects)
                 if saved:
                     changes.change(campaign, wanted, now=now)
             except changes.ChangeRefusedError as refused:

@@ -72,7 +72,8 @@ class Effect:
     `to` the one that they get, None for none, by their new places. `before` and `after` are the first and the last time
     at which the mail is due; None where it is not known yet, for a condition decides.
 
-    With `shares` it is about the variants of the step instead: in percent, what those get who have not had it.
+    With `shares` it is about the variants of the step instead: in percent, what those get who have not had it. With
+    `words` it is about texts with other words, by their names. A `step` of 1 is waited for by those who have had none.
     """
 
     count: int
@@ -81,10 +82,19 @@ class Effect:
     before: tuple[datetime, datetime] | None = None
     after: tuple[datetime, datetime] | None = None
     shares: dict[str, int] | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The same in words."""
+        if self.words:
+            return ngettext(
+                "%(count)d contact has not had step %(step)d and gets the new words of %(names)s. Whoever has had it "
+                "keeps what they got.",
+                "%(count)d contacts have not had step %(step)d and get the new words of %(names)s. Whoever has had it "
+                "keeps what they got.",
+                self.count,
+            ) % {"count": self.count, "step": self.step, "names": ", ".join(self.words)}
         if self.shares is not None:
             return ngettext(
                 "%(count)d contact has not had step %(step)d and gets one of its variants by these shares: %(shares)s. "
@@ -93,6 +103,12 @@ class Effect:
                 "%(shares)s. Whoever was assigned one keeps it.",
                 self.count,
             ) % {"count": self.count, "step": self.to, "shares": _listed(self.shares)}
+        if self.step == 1:
+            return ngettext(
+                "%(count)d contact has not had the first mail: all steps that follow it are the new ones for them.",
+                "%(count)d contacts have not had the first mail: all steps that follow it are the new ones for them.",
+                self.count,
+            ) % {"count": self.count}
         if self.step is None:
             who = ngettext(
                 "%(count)d contact has had all mails so far",
@@ -147,7 +163,7 @@ class _Next:
 
 def steps_of(campaign: Campaign) -> list[Wanted]:
     """The steps as they are, to be changed."""
-    return [_as_it_is(step) for step in _live(campaign)]
+    return [wanted_of(step) for step in _live(campaign)]
 
 
 def foresee(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> list[Effect]:
@@ -157,9 +173,19 @@ def foresee(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> l
 
 
 def seal(wanted: Sequence[Wanted], effects: Sequence[Effect]) -> str:
-    """What a person has seen, in short: the steps and how many contacts they concern."""
-    seen = [repr(wanted), *(repr((one.count, one.step, one.to, one.shares)) for one in effects)]
-    return sha256("\n".join(seen).encode()).hexdigest()[:32]
+    """What a person has seen, in short: the steps, what they do and to how many contacts."""
+    seen = [repr(wanted), *(repr((one.step, one.to, one.shares, one.words)) for one in effects)]
+    return "-".join([sha256("\n".join(seen).encode()).hexdigest()[:32], *(str(one.count) for one in effects)])
+
+
+def is_seen(sealed: str, wanted: Sequence[Wanted], effects: Sequence[Effect]) -> bool:
+    """Whether it is much the same that a person has seen: while a campaign runs, a few contacts more or less are
+    concerned each minute, and to tell that again would never end."""
+    what, *counts = seal(wanted, effects).split("-")
+    then, *counted = sealed.split("-")
+    if then != what or len(counts) != len(counted) or not all(one.isdecimal() for one in counted):
+        return False
+    return all(abs(int(now) - int(before)) <= int(before) // 10 for now, before in zip(counts, counted, strict=True))
 
 
 def change(campaign: Campaign, wanted: Sequence[Wanted], *, now: datetime) -> list[Effect]:
@@ -275,12 +301,44 @@ def _check_variants(one: Wanted, position: int, known: Step | None) -> list[str]
 
 
 def _effects(campaign: Campaign, wanted: Sequence[Wanted], now: datetime) -> list[Effect]:
-    return [*_effects_on_places(campaign, wanted, now), *_effects_on_variants(campaign, wanted)]
+    if campaign.status == Campaign.Status.DRAFT:
+        return []
+    return [
+        *_effects_on_beginners(campaign, wanted),
+        *_effects_on_places(campaign, wanted, now),
+        *_effects_on_variants(campaign, wanted),
+        *_effects_on_words(campaign, wanted),
+    ]
+
+
+def _effects_on_beginners(campaign: Campaign, wanted: Sequence[Wanted]) -> list[Effect]:
+    old, new = [advance.of(step) for step in _live(campaign)], _sequence(wanted)
+    if old[1:] == new[1:]:
+        return []
+    count = _count(_NOT_BEGUN, campaign=campaign.pk)
+    return [Effect(count, 1, 1)] if count else []
+
+
+def _effects_on_words(campaign: Campaign, wanted: Sequence[Wanted]) -> list[Effect]:
+    found = []
+    live = {step.pk: step for step in _live(campaign)}
+    for place, one in enumerate(wanted, start=1):
+        step = live.get(one.id or 0)
+        if step is None:
+            continue
+        before = {variants.further(text.letter): text for text in step.texts}
+        names = tuple(
+            text.name
+            for text in _texts(one, place, step)
+            if (was := before.get(variants.further(text.letter)))
+            and any(getattr(text, name) != getattr(was, name) for name in _TEXTS)
+        )
+        if names and (count := _count(_WAIT_FOR, campaign=campaign.pk, step=step.pk, position=step.position)):
+            found.append(Effect(count, step.position, place, words=names))
+    return found
 
 
 def _effects_on_variants(campaign: Campaign, wanted: Sequence[Wanted]) -> list[Effect]:
-    if campaign.status == Campaign.Status.DRAFT:
-        return []
     found = []
     live = {step.pk: step for step in _live(campaign)}
     for place, one in enumerate(wanted, start=1):
@@ -290,9 +348,7 @@ def _effects_on_variants(campaign: Campaign, wanted: Sequence[Wanted]) -> list[E
         weights = _weights(one, place, step)
         if weights == step.weights or step.position is None:
             continue
-        with connection.cursor() as cursor:
-            cursor.execute(_NOT_HAD, {"campaign": campaign.pk, "step": step.pk, "position": step.position})
-            (count,) = cursor.fetchone()
+        count = _count(_NOT_HAD, campaign=campaign.pk, step=step.pk, position=step.position)
         found.append(Effect(count, step.position, place, shares=variants.shares(weights or {variants.OWN: 1})))
     return found
 
@@ -327,11 +383,7 @@ def _changed(campaign: Campaign, wanted: Sequence[Wanted]) -> dict[int, tuple[_N
     live = _live(campaign)
     old = [advance.of(step) for step in live]
     kept = {one.id: place for place, one in enumerate(wanted, start=1) if one.id is not None}
-    new = [
-        # A new step has no id yet.
-        sequence.Step(one.id or -place, one.delay, one.unit, one.condition, one.otherwise)
-        for place, one in enumerate(wanted, start=1)
-    ]
+    new = _sequence(wanted)
     found, last = {}, 1
     for passed, step in enumerate(live, start=1):
         last = kept.get(step.pk, last)
@@ -339,6 +391,21 @@ def _changed(campaign: Campaign, wanted: Sequence[Wanted]) -> dict[int, tuple[_N
         if before.steps != after.steps and step.position is not None:
             found[step.position] = before, after
     return found
+
+
+def _sequence(wanted: Sequence[Wanted]) -> list[sequence.Step]:
+    """The steps as far as they matter for what follows. A new one has no id yet."""
+    return [
+        sequence.Step(one.id or -place, one.delay, one.unit, one.condition, one.otherwise)
+        for place, one in enumerate(wanted, start=1)
+    ]
+
+
+def _count(statement: str, **values: Any) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        (found,) = cursor.fetchone()
+    return int(found)
 
 
 def _next(steps: Sequence[sequence.Step], passed: int) -> _Next:
@@ -381,7 +448,8 @@ def _live(campaign: Campaign) -> list[Step]:
     return list(found.select_related("campaign").prefetch_related("variants"))
 
 
-def _as_it_is(step: Step) -> Wanted:
+def wanted_of(step: Step) -> Wanted:
+    """The step as it is, to be changed."""
     return Wanted(
         step.pk,
         step.subject,
@@ -410,7 +478,7 @@ def _weight(one: Wanted, step: Step | None) -> int:
 
 def _variants(one: Wanted, step: Step | None) -> tuple[WantedVariant, ...]:
     """Its further texts as they are to be; those that are not named any more, but mails have, are there too."""
-    old = _as_it_is(step).variants or () if step else ()
+    old = wanted_of(step).variants or () if step else ()
     if one.variants is None:
         return old
     if step is None or step.campaign.status == Campaign.Status.DRAFT:
@@ -532,13 +600,23 @@ def _compare_anew(step: Step, texts: Sequence[variants.Text], now: datetime) -> 
 
 _TEXTS = ("subject", "html", "text")
 _SETTINGS = ("weight", "compare_by", "auto_choice", "least_sends", "sure_at")
-# Who may still get a step, and was not assigned a text of it.
-_NOT_HAD = """
+# Who may still get a step.
+_WAIT_FOR = """
 SELECT count(*) FROM campaigns_enrollment e
 LEFT JOIN campaigns_step s ON s.id = e.passed_id
 LEFT JOIN campaigns_message m ON m.enrollment_id = e.id AND m.step_id = %(step)s
 WHERE e.campaign_id = %(campaign)s AND e.ended = '' AND COALESCE(s.position, 0) < %(position)s
-  AND (m.id IS NULL OR m.status IN ('scheduled', 'held') AND m.variant = '' AND m.attempts = 0 AND m.sendings = 0)
+  AND (m.id IS NULL OR m.status IN ('scheduled', 'held'))
+"""
+# Of those, who was not assigned a text of it.
+_NOT_HAD = f"""
+{_WAIT_FOR} AND (m.id IS NULL OR m.variant = '' AND m.attempts = 0 AND m.sendings = 0)
+"""
+_NOT_BEGUN = """
+SELECT count(*) FROM campaigns_enrollment e
+WHERE e.campaign_id = %(campaign)s AND e.ended = '' AND e.passed_at IS NULL AND EXISTS (
+    SELECT FROM campaigns_message m WHERE m.enrollment_id = e.id AND m.status IN ('scheduled', 'held', 'claimed')
+)
 """
 # Who goes on with the sequence, or would if there was more of it: nobody whose next mail is on its way, held or lost.
 _ON_THEIR_WAY = """

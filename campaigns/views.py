@@ -145,7 +145,7 @@ def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
         try:
             effects = changes.foresee(campaign, sequence.wanted, now=now)
             seen = changes.seal(sequence.wanted, effects)
-            if not effects or request.POST.get("seen") == seen:
+            if not effects or changes.is_seen(request.POST.get("seen", ""), sequence.wanted, effects):
                 changes.change(campaign, sequence.wanted, now=now)
                 messages.success(request, _("The steps of “%(name)s” are saved.") % {"name": campaign.name})
                 return redirect("campaigns:detail", campaign.pk)

@@ -58,13 +58,52 @@ def test_another_delay_moves_what_waits(alpha: Agency, days: Days) -> None:
         assert {at - NOON for sent in days.mails.values() for step, at in sent if step == 3} == {9 * DAY}
 
 
-def test_words_alone_concern_nobody(alpha: Agency, days: Days) -> None:
+def test_other_words_are_told_to_reach_those_who_have_not_had_them(alpha: Agency, days: Days) -> None:
     with context.entered(alpha):
         made = started(days)
         first, second, third = changes.steps_of(made)
-        assert changes.change(made, [first, replace(second, html="<p>Better</p>"), third], now=days.now) == []
+        wanted = [replace(first, html="<p>Late</p>"), replace(second, html="<p>Better</p>"), third]
+        (effect,) = changes.foresee(made, wanted, now=days.now)
+        assert (effect.count, effect.step, effect.words) == (3, 2, ("2",))
+        assert "3 contacts have not had step 2 and get the new words of 2." in effect.text
+        changes.change(made, wanted, now=days.now)
+        # When each mail is due stays as it was.
         assert not Enrollment.objects.exclude(look_at=None).exists()
-        assert made.steps.get(position=2).html == "<p>Better</p>"
+        days.live(NOON + 4 * DAY)
+        assert all("Better" in str(sent[1].html) for sent in days.envelopes.values())
+        assert changes.foresee(made, [first, second, third], now=days.now) == []
+
+
+def test_whoever_has_had_nothing_yet_is_told_of_too(alpha: Agency, days: Days) -> None:
+    with context.entered(alpha):
+        made = campaign(5, {}, new_contacts_per_day=2)
+        days.live(NOON + HOUR)
+        first, second = changes.steps_of(made)
+        for change in ([first, replace(second, delay=9)], [first], [first, Wanted(html="<p>New</p>"), second]):
+            effects = changes.foresee(made, change, now=days.now)
+            assert said(effects)[0] == (3, 1, 1)
+            assert "3 contacts have not had the first mail" in effects[0].text
+            assert [one.count for one in effects[1:]] == [2]
+        assert changes.foresee(made, [first, second], now=days.now) == []
+
+
+def test_a_few_contacts_more_or_less_need_not_be_seen_again() -> None:
+    wanted = [Wanted(html="x", subject="x")]
+
+    def seen(before: int, after: int, **other: object) -> bool:
+        sealed = changes.seal(wanted, [Effect(before, 2, 2)])
+        return changes.is_seen(sealed, wanted, [replace(Effect(after, 2, 2), **other)])  # type: ignore[arg-type]
+
+    assert seen(3, 3)
+    assert seen(1000, 900)
+    assert seen(1000, 1100)
+    assert not seen(1000, 899)
+    assert not seen(9, 10)
+    assert not seen(0, 1)
+    assert not seen(1000, 1000, to=3)
+    assert not seen(1000, 1000, words=("2",))
+    for forged in ("", "-", "x-3", changes.seal(wanted, []) + "-x"):
+        assert not changes.is_seen(forged, wanted, [Effect(3, 2, 2)])
 
 
 def test_a_step_taken_out_leaves_its_contacts_to_the_next(alpha: Agency, days: Days) -> None:

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaigns import changes, choices, inspection, launch, preview, results, variants
+from campaigns import changes, choices, files, inspection, launch, preview, results, variants
 from campaigns.changes import Wanted, WantedVariant
 from campaigns.envelopes import Envelopes
 from campaigns.lifecycle import Claimed
@@ -232,12 +232,29 @@ def test_a_variant_that_cannot_be_is_refused(
             changes.change(draft, [replace(first, weight=0, variants=(replace(B, weight=0),)), second], now=NOON)
 
 
-def test_the_database_knows_no_seventh_text(alpha: Agency, draft: Campaign) -> None:
+def test_the_database_keeps_texts_and_choices_in_bounds(alpha: Agency, draft: Campaign) -> None:
     with context.entered(alpha):
         step = draft.steps.get(position=1)
-        for letter in ("G", "A", "B"):
-            with pytest.raises(IntegrityError), transaction.atomic():
-                Variant.objects.create(step=step, letter=letter, subject="x", text="x")
+        b = {"step": step, "letter": "C", "subject": "x", "text": "x"}
+        for constraint, further in (
+            ("a_step_has_six_variants_at_most", {"letter": "G"}),
+            ("a_step_has_six_variants_at_most", {"letter": "A"}),
+            ("one_variant_per_step_and_letter", {"letter": "B"}),
+            ("variant_has_a_body", {"text": ""}),
+            ("variant_weight_is_in_bounds", {"weight": 101}),
+        ):
+            with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+                Variant.objects.create(**{**b, **further})
+        for constraint, changed in (
+            ("step_weight_is_in_bounds", {"weight": 101}),
+            ("chosen_variant_has_its_time", {"chosen": "B"}),
+            ("chosen_variant_has_its_time", {"chosen_at": NOON}),
+            ("certainty_is_80_to_99_percent", {"sure_at": 79}),
+            ("certainty_is_80_to_99_percent", {"sure_at": 100}),
+            ("variants_have_30_mails_before_a_choice", {"least_sends": 29}),
+        ):
+            with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+                Step.objects.filter(pk=step.pk).update(**changed)
 
 
 def test_every_variant_is_looked_at_before_a_launch(alpha: Agency, draft: Campaign) -> None:
@@ -427,3 +444,55 @@ def test_a_campaign_is_written_and_changed_with_variants_in_the_portal(
         assert one.auto_choice
     seen = carols.get(f"/campaigns/{made.pk}/preview/?variant=B").content.decode()
     assert "Other" in seen
+
+
+def test_the_administration_writes_variants_of_a_draft_and_shows_those_of_others(
+    alpha: Agency, draft: Campaign, carols: Visitor
+) -> None:
+    with context.entered(alpha):
+        step = draft.steps.get(position=1)
+        b = step.variants.get()
+        files.add(step, "a.txt", b"a", by="carol@alpha.test", now=NOON)
+    url = f"/admin/campaigns/step/{step.pk}/change/"
+    page = carols.get(url)
+    assert f"/campaigns/{draft.pk}/sequence/" in page.content.decode()
+    given = {
+        **{name: page.context["adminform"].form[name].value() for name in page.context["adminform"].form.fields},
+        "auto_choice": "on",
+        "variants-TOTAL_FORMS": 2,
+        "variants-INITIAL_FORMS": 1,
+        "variants-0-id": b.pk,
+        "variants-0-step": step.pk,
+        "variants-0-letter": "B",
+        "variants-0-weight": 2,
+        "variants-0-subject": "Other",
+        "variants-0-text": "Other",
+        "variants-1-step": step.pk,
+        "variants-1-letter": "C",
+        "variants-1-weight": 1,
+        "variants-1-subject": "",
+        "variants-1-html": "<p>{{ nobody }}</p>",
+    }
+    assert "a variant of the first step needs a subject" in carols.post(url, given).content.decode()
+    given["variants-1-subject"] = "Third"
+    assert "Step 1C names nobody" in carols.post(url, given).content.decode()
+    assert carols.post(url, {**given, "variants-1-html": "<p>C</p>"}).status_code == 302
+    with context.entered(alpha):
+        step.refresh_from_db()
+        assert [(one.letter, one.subject, one.weight) for one in step.variants.all()] == [
+            ("B", "Other", 2),
+            ("C", "Third", 1),
+        ]
+        assert step.auto_choice
+        launch.launch(draft, now=NOON)
+    assert 'name="subject"' not in carols.get(url).content.decode()
+    carols.post(url, {**given, "variants-0-subject": "Late"})
+    with context.entered(alpha):
+        assert step.variants.get(letter="B").subject == "Other"
+        other = stage.campaign(draft.list)
+        changes.change(other, [replace(changes.steps_of(other)[0], variants=(B,))], now=NOON)
+        files.add(other.steps.get(), "a.txt", b"a", by="carol@alpha.test", now=NOON)
+    # A draft goes with all that it has.
+    carols.post(f"/admin/campaigns/campaign/{other.pk}/delete/", {"post": "yes"})
+    with context.entered(alpha):
+        assert list(Campaign.objects.all()) == [draft]
