@@ -34,6 +34,7 @@ from campaigns import (
     actions,
     changes,
     consent,
+    contact_columns,
     erasure,
     feasibility,
     inspection,
@@ -95,6 +96,13 @@ class AsWrittenField(JSONFormField):
     def bound_data(self, data: Any, initial: Any) -> Any:
         return InvalidJSONInput(data or "")
 
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        # Brackets too deep in each other, a number of too many digits.
+        except (RecursionError, ValueError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid", params={"value": value}) from None
+
 
 class ContactAdminForm(ModelForm):  # type: ignore[type-arg]
     """A contact, and where they gave consent if that is said now."""
@@ -109,10 +117,15 @@ class ContactAdminForm(ModelForm):  # type: ignore[type-arg]
 
     def clean_attributes(self) -> dict[str, Any]:
         found = self.cleaned_data["attributes"] or {}
-        written = json.dumps(found, ensure_ascii=False)
-        # What JSON may escape, and PostgreSQL cannot keep.
-        if not isinstance(found, dict) or "\\u0000" in written or re.search(r"[\ud800-\udfff]", written):
+        if "attributes" not in self.changed_data:
+            return found
+        flat = isinstance(found, dict) and not any(isinstance(value, dict | list) for value in found.values())
+        written = json.dumps(found, ensure_ascii=False) if flat else ""
+        # What JSON may escape or say, and PostgreSQL cannot keep.
+        if not flat or "\\u0000" in written or re.search(r"[\ud800-\udfff]|: -?(?:Infinity|NaN)\b", written):
             raise ValidationError(_('Write names and values, such as {"city": "Riga"}.'))
+        if too_much := contact_columns.excess(found):
+            raise ValidationError(too_much)
         return found
 
     def clean(self) -> dict[str, Any]:

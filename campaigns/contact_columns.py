@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -85,6 +86,21 @@ def columns_of(header: list[str]) -> Columns:
         names=tuple(keys.index(name) if name in keys else None for name in NAMES),
         attributes=tuple((key, place) for place, key in enumerate(keys) if key != "email" and key not in NAMES),
     )
+
+
+def excess(attributes: Mapping[str, Any]) -> str:
+    """Why these are more than one contact may have beside its fields; empty where they are not."""
+    if len(attributes) > MOST_COLUMNS:
+        return too_many()
+    for name, value in attributes.items():
+        if len(name) > LONGEST_ATTRIBUTE or len(str(value)) > LONGEST_ATTRIBUTE:
+            return _("“%(name)s…” is longer than %(most)d characters.") % {"name": name[:20], "most": LONGEST_ATTRIBUTE}
+    return ""
+
+
+def too_many() -> str:
+    """That a contact would have more fields than a file may have columns."""
+    return _("A contact has at most %(most)d fields of its own.") % {"most": MOST_COLUMNS}
 
 
 def key_of(cell: str) -> str:

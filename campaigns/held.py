@@ -63,7 +63,9 @@ def change(contact: Contact, values: Mapping[str, str], *, now: datetime) -> int
     names = [*values]
     unknown = [name for name in names if name not in rendering.FIELDS and contact_columns.key_of(name) != name]
     if "email" in names or unknown:
-        raise ContactRefusedError(", ".join(unknown or ["email"]))
+        raise ContactRefusedError(", ".join(unknown[:10] or ["email"]))
+    if len(names) >= contact_columns.MOST_COLUMNS:
+        raise ContactRefusedError(contact_columns.too_many())
     columns = contact_columns.columns_of(["email", *names])
     judged = validation.judge([_SOMEBODY, *(values[name] for name in names)], columns)
     if isinstance(judged, Refusal):
@@ -74,12 +76,15 @@ def change(contact: Contact, values: Mapping[str, str], *, now: datetime) -> int
         if found is None:
             raise ContactRefusedError(_("The person was erased meanwhile."))
         attributes = found.attributes if isinstance(found.attributes, dict) else {}
+        before = len(attributes)
         for name in names:
             value = values[name].strip()
             if name in contact_columns.NAMES:
                 setattr(found, name, value)
             else:
                 attributes = {**attributes, name: value}
+        if len(attributes) > max(before, contact_columns.MOST_COLUMNS):
+            raise ContactRefusedError(contact_columns.too_many())
         found.attributes = attributes
         found.save(update_fields=[*contact_columns.NAMES, "attributes"])
         return release(found.pk, now=now)

@@ -1,5 +1,6 @@
 """What cannot be is said where it is entered, with its field and the way out: in the portal, both admins, commands."""
 
+import json
 from datetime import time
 from io import StringIO
 from pathlib import Path
@@ -283,6 +284,10 @@ def test_what_postgresql_cannot_keep_is_refused_or_found_nowhere(alpha: Agency, 
     ):
         answer = said(f"contacts/{contact.pk}/", raw)
         assert (answer.status_code, set(answer.json()["error"])) == (400, {"code", "message", "fields"})
+    many = [{"attributes": {f"{letter}{number}": "x" for number in range(150)}} for letter in "ab"]
+    assert said(f"contacts/{contact.pk}/", json.dumps(many[0])).status_code == 200
+    for more in (many[1], {"attributes": {f"c{number}": "x" for number in range(201)}}):
+        assert "at most 200 fields" in str(said(f"contacts/{contact.pk}/", json.dumps(more)).json())
     assert said(f"contacts/{contact.pk}/", r'{"first_name": "\ud83d\ude00"}').json()["first_name"] == "😀"
     assert at(alpha).get("/api/v1/contacts/?email=a%00b", headers=headers).json()["count"] == 0
 
@@ -290,8 +295,17 @@ def test_what_postgresql_cannot_keep_is_refused_or_found_nowhere(alpha: Agency, 
     odd = {"user-agent": "a\0b", "origin": "a\0b"}
     assert at(alpha).post(f"/s/{token}", {"email": "zoe@people.example"}, headers=odd).status_code == 200
     page = f"/admin/campaigns/contact/{contact.pk}/change/"
-    for attributes in (r'{"a": "\u0000"}', r'{"a": "\ud800"}', r'{"\ud800": ""}', "[1]", "7"):
-        assert "Write names and values" in body(carols.post(page, {"first_name": "Zoe", "attributes": attributes}))
+    for attributes, why in (
+        *(
+            (odd, "Write names and values")
+            for odd in (r'{"a": "\u0000"}', r'{"a": "\ud800"}', r'{"\ud800": ""}', "[1]")
+        ),
+        *((odd, "Write names and values") for odd in ("7", '{"a": 1e999999}', '{"a": NaN}', '{"a": [1]}')),
+        *((odd, "Enter a valid JSON") for odd in ("[" * 50_000, '{"a":' * 50_000, '{"a": ' + "9" * 10_000 + "}")),
+        (json.dumps(dict.fromkeys(map(str, range(201)), "")), "at most 200 fields"),
+        (json.dumps({"a": "x" * 2001}), "longer than 2000 characters"),
+    ):
+        assert why in body(carols.post(page, {"first_name": "Zoe", "attributes": attributes}))
     assert carols.post(page, {"first_name": "Zoe", "attributes": ""}).status_code == 302
     with context.entered(alpha):
         contact.refresh_from_db()
