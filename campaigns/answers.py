@@ -1,11 +1,12 @@
 """A person's answer to a reply: from the sender who was answered, in the same thread, by the way of every mail.
 
 Never to an automatic mail, for two machines would answer each other for ever. Never to who must not be mailed, whatever
-they wrote since: an opt-out holds for every mail until somebody takes it back where that leaves a trace, among the
-suppressions. It goes to the address that wrote, and neither that nor the contact's own may be suppressed.
+they wrote since: an opt-out holds for every mail, and nobody takes it back for them. It goes to the address that wrote,
+and neither that nor the contact's own may be suppressed.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from uuid import UUID
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns import feed, permission, suppressions
 from campaigns.envelopes import message_id
-from campaigns.models import Contact, Message, Reply, TrialMail
+from campaigns.models import Contact, Message, Reply, Suppression, TrialMail
 from providers.accounts.envelope import Envelope
 from providers.accounts.models import TrafficClass
 from providers.accounts.routing import Route
@@ -38,6 +39,30 @@ _TOO_LATE = {
     Status.SENT: gettext_lazy("It has been sent: it can not be taken back."),
     Status.UNKNOWN: gettext_lazy("It may have been sent: it can not be taken back."),
     Status.FAILED: gettext_lazy("It was not sent: there is nothing to take back."),
+}
+_LEFT, _OPERATOR = "left the list", "operator"
+# What holds longest is said first. From an opt-out on nothing goes to that person: no confirmation by anybody else
+# makes an exception, or nobody could prove that there was none.
+_BARRED = {
+    Suppression.Source.OPT_OUT.value: gettext_lazy(
+        "%(value)s must not be mailed: they asked for that, and it holds for answers too. If they have written to you "
+        "since and wait for a word, write to them from your own mail program."
+    ),
+    Suppression.Source.COMPLAINT.value: gettext_lazy(
+        "%(value)s must not be mailed: they reported a mail as spam, and that holds for answers too. If they have "
+        "written to you since and wait for a word, write to them from your own mail program."
+    ),
+    _OPERATOR: gettext_lazy("%(value)s must not be mailed by anybody: the operator has said so. Ask the operator."),
+    Suppression.Source.BOUNCE.value: gettext_lazy(
+        "%(value)s must not be mailed: a mail to it came back because it can not be reached."
+    ),
+    _LEFT: gettext_lazy(
+        "%(value)s must not be mailed: they have left this list. They may come back by signing up for it themselves."
+    ),
+    Suppression.Source.MANUAL.value: gettext_lazy(
+        "%(value)s must not be mailed: a person of your agency has suppressed it, and may take that back."
+    ),
+    suppressions.PAUSE: gettext_lazy("%(value)s must not be mailed now: they asked for a pause, which ends by itself."),
 }
 _subject_of_answer = re.compile(r"\s*(?:re|aw|sv|ответ|odp|rif)\s*:", re.IGNORECASE)
 
@@ -111,16 +136,41 @@ def why_not(reply: Reply, *, now: datetime) -> list[str]:
         return [_("A machine wrote this: it is not answered.")]
     if "@" not in reply.sender or len(reply.sender) > 254:
         return [_("It names no address that could be answered.")]
-    if _is_suppressed(reply):
-        return [
-            _(
-                "This person must not be mailed: see the suppressions. If they want to hear from you again, take the "
-                "suppression back there first."
-            )
-        ]
+    if barred := bars(reply):
+        return [str(_BARRED[barred[0].why]) % {"value": barred[0].value}]
     if not routes_of(reply, now=now):
         return [_("No account that this mail may take has its sender.")]
     return []
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What forbids to mail who wrote: an address, a domain or a wildcard, and why. `id` is that of what a person of the
+    agency may take back, else None."""
+
+    value: str
+    why: str
+    id: int | None = None
+
+
+def bars(reply: Reply) -> list[Bar]:
+    """All that forbids an answer to this reply, what holds longest first; nothing where it may be mailed."""
+    message = reply.message
+    given: dict[str, str | int] = {
+        "address": reply.sender.lower(),
+        "contact": message.contact.email,
+        "list": message.campaign.list_id,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_BARS, given)
+        found = {Bar(value, _why(source, list_id, own), own) for value, source, list_id, own in cursor.fetchall()}
+    return sorted(found, key=lambda one: (list(_BARRED).index(one.why), one.value))
+
+
+def _why(source: str, list_id: int | None, own: int | None) -> str:
+    if source == Suppression.Source.MANUAL and own is None:
+        return _OPERATOR
+    return _LEFT if source == Suppression.Source.OPT_OUT and list_id is not None else source
 
 
 def routes_of(reply: Reply, *, now: datetime) -> list[Route]:
@@ -190,18 +240,6 @@ def _first_of(reply: Reply) -> str:
     return message_id(reply.message.key, sender.address)
 
 
-def _is_suppressed(reply: Reply) -> bool:
-    message = reply.message
-    given: dict[str, str | int] = {
-        "address": reply.sender.lower(),
-        "contact": message.contact.email,
-        "list": message.campaign.list_id,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_SUPPRESSED, given)
-        return bool(cursor.fetchone()[0])
-
-
 def _has_consented(reply: Reply) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_CONSENTED, {"contact": reply.message.contact_id, "list": reply.message.campaign.list_id})
@@ -209,10 +247,18 @@ def _has_consented(reply: Reply) -> bool:
     return bool(row and row[0])
 
 
-_SUPPRESSED = f"""
-SELECT EXISTS ({suppressions.matching("%(address)s", "%(list)s::bigint")})
-    OR EXISTS ({suppressions.matching("%(contact)s", "%(list)s::bigint")})
-"""
+_COLUMNS = "s.value, s.source, s.list_id"
+_BARS = f"""
+SELECT s.value, s.source, s.list_id, (
+    SELECT id FROM campaigns_suppression own
+    WHERE s.source = 'manual' AND own.source = 'manual' AND own.value = s.value
+      AND own.list_id IS NOT DISTINCT FROM s.list_id
+)
+FROM (
+    {suppressions.matching("%(address)s", "%(list)s::bigint", _COLUMNS)}
+    UNION {suppressions.matching("%(contact)s", "%(list)s::bigint", _COLUMNS)}
+) s
+"""  # noqa: S608 - of constants
 _CONSENTED = f"""
 SELECT {permission.GIVEN} FROM campaigns_contact p
 LEFT JOIN campaigns_subscription u ON u.contact_id = p.id AND u.list_id = %(list)s

@@ -47,7 +47,7 @@ def thread(request: HttpRequest, id: int) -> HttpResponse:
     """One conversation beside the list; whoever opens it has read it."""
     reply = _reply(request, id)
     conversations.read(reply, now=timezone.now())
-    return render(request, "campaigns/inbox.html", {**_list(request), **_thread(reply)})
+    return render(request, "campaigns/inbox.html", {**_list(request), **_thread(request, reply)})
 
 
 @login_required
@@ -65,7 +65,7 @@ def answer(request: HttpRequest, id: int) -> HttpResponse:
     try:
         actions.answer(reply, text, by=request.user.get_username(), once=once, now=timezone.now())
     except actions.ActionRefusedError as refused:
-        found = {**_list(request), **_thread(reply), "draft": text, "once": once, "problems": refused.problems}
+        found = {**_list(request), **_thread(request, reply), "draft": text, "once": once, "problems": refused.problems}
         return render(request, "campaigns/inbox.html", found)
     if request.POST.get("then") == "done":
         conversations.finish(reply, now=timezone.now())
@@ -90,7 +90,9 @@ def take_back(request: HttpRequest, id: int, number: int) -> HttpResponse:
         messages.error(request, str(refused))
         return redirect(_url(request, reply))
     messages.success(request, _("Taken back: it is not sent."))
-    return render(request, "campaigns/inbox.html", {**_list(request), **_thread(reply), "draft": withdrawn.text})
+    return render(
+        request, "campaigns/inbox.html", {**_list(request), **_thread(request, reply), "draft": withdrawn.text}
+    )
 
 
 @login_required
@@ -288,7 +290,8 @@ def _asked_with(asked: Mapping[str, str], name: str, value: str) -> dict[str, st
     return {**{key: one for key, one in asked.items() if key != name}, **({name: value} if value != State.OPEN else {})}
 
 
-def _thread(reply: Reply) -> dict[str, Any]:
+def _thread(request: HttpRequest, reply: Reply) -> dict[str, Any]:
+    may_lift = request.user.is_staff and request.user.has_perm("campaigns.delete_suppression")
     now = timezone.now()
     found = conversations.of(reply)
     standing = found.standing
@@ -303,6 +306,7 @@ def _thread(reply: Reply) -> dict[str, Any]:
         "mornings": _mornings(now),
         "snoozed": standing.snoozed_until and standing.snoozed_until > now,
         "why_not": answers.why_not(standing, now=now),
+        "lifted": [one.id for one in answers.bars(standing) if one.id] if may_lift else [],
         "once": uuid4(),
         "draft": f"\n\n{signature}" if signature else "",
     }

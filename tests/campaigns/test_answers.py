@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import time_machine
+from django.utils import timezone
 
 from campaigns import answers, audit, conversations, erasure, jobs, replies, returned, trials
-from campaigns.models import Contact, Message, Reply, Subscription, Suppression, TrialMail
+from campaigns.models import Contact, Message, Pause, Reply, Subscription, Suppression, TrialMail
 from providers.accounts import inbox
-from providers.accounts.models import Account
+from providers.accounts.models import Account, OperatorSuppression
 from providers.sandbox.service import Sandbox
 from providers.senders.inbound.verdict import classify
 from providers.senders.models import Sender
@@ -181,6 +182,32 @@ def test_nobody_who_must_not_be_mailed_is_answered_not_even_once_it_was_asked_fo
     assert TrialMail.objects.count() == 1
     assert ledgers.used() == before
     assert sandbox.messages(THEIRS) == []
+
+
+def test_it_is_said_what_forbids_an_answer_and_what_may_be_taken_back(answered: Reply) -> None:
+    people = answered.message.campaign.list
+
+    def said() -> tuple[str, list[int | None]]:
+        return " ".join(answers.why_not(answered, now=LATER)), [one.id for one in answers.bars(answered)]
+
+    assert said() == ("", [])
+    Pause.objects.create(value=THEIRS, until=timezone.now() + timedelta(days=9), created_at=NOON)
+    assert "ends by itself" in said()[0]
+    manual = Suppression.objects.create(value="client.test", source="manual")
+    words, ids = said()
+    assert (words.startswith("client.test"), "may take that back" in words, ids) == (True, True, [manual.pk, None])
+    Suppression.objects.create(value=THEIRS, source="opt_out", list=people)
+    assert "signing up" in said()[0]
+    with context.public():
+        OperatorSuppression.objects.create(value="*.test")
+    assert "Ask the operator" in said()[0]
+    Suppression.objects.create(value=THEIRS, source="opt_out")
+    words, ids = said()
+    assert "your own mail program" in words
+    # Nobody takes an opt-out back for them.
+    assert [one for one in ids if one] == [manual.pk]
+    manual.delete()
+    assert not any(said()[1])
 
 
 def test_machines_and_nobody_are_not_answered(answered: Reply, sandbox: Sandbox) -> None:

@@ -188,6 +188,10 @@ def test_carol_reads_sorts_and_finds(
     assert "Tell me more" in body(carols.get("/inbox/"))
     act("done")
     assert "Tell me more" in body(carols.get("/inbox/?state=done"))
+    with context.entered(alpha):
+        barred = Suppression.objects.create(value="client.test", source="manual").pk
+    assert f"/admin/campaigns/suppression/{barred}/delete/" in body(carols.get(own))
+    assert carols.post(f"/admin/campaigns/suppression/{barred}/delete/", {"post": "yes"}).status_code == 302
     act("label", label="opt_out")
     with context.entered(alpha):
         assert Suppression.objects.count() == 1
