@@ -140,4 +140,6 @@ def _happened(outcomes: dict[str, dict[str, int]]) -> dict[str, int]:
         counts.update(by_provider)
     # A full mailbox sends the mail back too.
     counts["bounced"] += counts.pop("soft", 0)
+    # It is told again how that ended.
+    counts.pop("delayed", None)
     return dict(+counts)
