@@ -30,7 +30,7 @@ from providers.accounts import ledger as accounts
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
 from providers.senders.ledger import Seat, Seats
-from tenants import context, visits
+from tenants import context, restored, visits
 from tenants.models import Agency
 
 BATCH = 100
@@ -54,12 +54,15 @@ def drain(
 ) -> Drained:
     """Send what the agency entered now may send through this account, until nothing is left or the time is over.
 
-    `interrupted` is asked before each batch whether the time is over before `until`.
+    `interrupted` is asked before each batch whether the time is over before `until`. Of a database that was put back
+    nothing goes until a person has let it.
     Harmless when it runs twice, also at the same time: every message is claimed by one of them.
     """
+    result = Drained()
+    if restored.frozen():
+        return result
     agency = context.current_agency()
     allotment = accounts.allotment(agency, account_id)
-    result = Drained()
     if allotment is not None:
         with Lines(allotment.account) as lines:
             _send_all(agency, allotment.account, lines, result, clock, until, interrupted)

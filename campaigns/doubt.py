@@ -43,7 +43,7 @@ from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError, MessageRefused
 from providers.accounts.models import Account, Allotment
 from providers.senders import ledger as senders
-from tenants import context, visits
+from tenants import context, restored, visits
 from tenants.models import Agency
 
 AT_ONCE = 100
@@ -96,7 +96,7 @@ def ask(account_id: int, *, clock: Clock, until: datetime) -> int:
     """
     agency = context.current_agency()
     allotment = accounts.allotment(agency, account_id)
-    if allotment is None or allotment.account.kind not in IDEMPOTENT:
+    if allotment is None or allotment.account.kind not in IDEMPOTENT or restored.frozen():
         return 0
     waiting = _askable(now := clock()).filter(Q(ask_at=None) | Q(ask_at__lte=now), account=account_id)
     waiting = waiting.order_by(F("ask_at").asc(nulls_first=True), "pk")

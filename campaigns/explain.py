@@ -18,7 +18,7 @@ from providers.accounts.routing import Route
 from providers.senders import ledger as senders
 from providers.senders import recovering, routes
 from providers.senders.models import Event, Sender, SenderDay
-from tenants import context
+from tenants import context, restored
 from tenants.models import Agency
 
 Status = Message.Status
@@ -231,6 +231,8 @@ class Why:
             return Reason.CAMPAIGN_PAUSED, None
         if later is not None:
             return reason or Reason.NOT_DUE, later
+        if self._frozen:
+            return Reason.RESTORED, None
         if zone not in self._closed:
             schedule = self._campaign.schedule(self._agency.zone, of=zone)
             self._closed[zone] = paced.why_closed(schedule, self._now)
@@ -292,6 +294,10 @@ class Why:
             resting = found.rest_until if found.rest_until and found.rest_until > self._now else None
             return Reason.THREAD_RECOVERING, again or resting
         return Reason.THREAD_SPENT, again
+
+    @cached_property
+    def _frozen(self) -> bool:
+        return restored.frozen()
 
     @cached_property
     def _hours(self) -> float:

@@ -35,7 +35,7 @@ from providers.accounts import checkup as accounts
 from providers.accounts import inbox, turns, webhooks
 from providers.senders import dns, recovering, warming
 from providers.senders import ledger as senders
-from tenants import bells, context, jobs, visits
+from tenants import bells, context, jobs, restored, visits
 from tenants.clock import Clock
 from tenants.jobs import job
 from tenants.models import Agency
@@ -103,10 +103,13 @@ def tick() -> None:
         jobs.enqueue(hear)
     if inbox.pending():
         jobs.enqueue(take_in)
+    frozen = restored.frozen()
     visiting = {visit.agency: visit for visit in visits.due(now=clock())}
 
     def look_after(agency: Agency) -> None:
-        lifecycle.rescue(now=clock())
+        if not frozen:
+            # What was claimed in a backup may have left since; once it is let send, that is in doubt.
+            lifecycle.rescue(now=clock())
         feedback.look_again(now=clock())
         control.cancel_strays()
         erasure.finish(clock=clock)
@@ -153,6 +156,8 @@ def _ring_for_events(**_: Any) -> None:
 def checkup() -> None:
     """Every five minutes: ask each account; move what is due away from those that went down, agency by agency."""
     clock = Clock()
+    if restored.frozen():
+        logger.error("the database was put back from a backup: nothing is sent until `manage.py release_sending`")
     found = accounts.check_all(now=clock())
 
     def move(agency: Agency) -> None:

@@ -11,6 +11,7 @@ class Reason(models.TextChoices):
     NOT_DUE = "not_due", _("Planned for later")
     STEP_DELAY = "step_delay", _("Waits until its delay after the mail before it is over")
     SENDING = "sending", _("Being sent now")
+    RESTORED = "restored", _("The database was put back from a backup, and the operator has not let it send yet")
     CAMPAIGN_PAUSED = "campaign_paused", _("The campaign is paused")
     OUTSIDE_WINDOW = "outside_window", _("The campaign does not send at this time")
     HOLIDAY = "holiday", _("The campaign does not send on a holiday")

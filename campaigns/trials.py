@@ -45,7 +45,7 @@ from providers.senders import ledger as senders
 from providers.senders import routes
 from providers.senders.ledger import Seat
 from providers.senders.models import Event, Sender
-from tenants import context, visits
+from tenants import context, restored, visits
 from tenants.models import Agency
 from tenants.users.models import User
 
@@ -123,6 +123,8 @@ def send(*, clock: Clock, until: datetime) -> int:
 
     Harmless when it runs twice, also at the same time: each is claimed by one of them.
     """
+    if restored.frozen():
+        return 0
     agency = context.current_agency()
     _rescue(agency, clock())
     waiting = TrialMail.objects.filter(status=Status.WAITING).select_related(

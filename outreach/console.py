@@ -27,7 +27,7 @@ from outreach.models import Replacement
 from providers.accounts.admin import TONES, accounts_with_today, condition
 from providers.accounts.models import TrafficClass
 from providers.senders.models import Sender
-from tenants import context
+from tenants import context, restored
 from tenants.models import Agency
 
 ROWS = 20
@@ -171,6 +171,7 @@ def _operator_overview() -> dict[str, Any]:
     kept = list(last_mails.everywhere())
     return {
         "cards": [
+            *_put_back(),
             *_sending(in_use, rates),
             _workers(now),
             _last_mail(kept),
@@ -187,6 +188,20 @@ def _operator_overview() -> dict[str, Any]:
         "chart": _volume(now),
         "tables": [_accounts(accounts, rates), _queues(now), _pauses(), _opt_outs(kept)],
     }
+
+
+def _put_back() -> list[dict[str, Any]]:
+    if not restored.frozen():
+        return []
+    return [
+        {
+            "label": _("Sending"),
+            "value": _("Stopped"),
+            "note": _("The database was put back from a backup. Let it send by “manage.py release_sending”."),
+            "url": reverse("admin:index"),
+            "alarm": True,
+        }
+    ]
 
 
 def _last_mail(kept: list[last_mails.Kept]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ middleware     host name to agency
 jobs           the only importer of django_q: the agency rides with the job
 bells          for which agencies somebody rang: one job looks after all of them
 clock          the database's time, by which leases are judged on every host
+restored       whether the database came out of a backup: then nothing is sent until a person says so
 sites          the two admin sites: operator's and agency's
 admin          agencies and their host names on the operator's site
 users          people who sign in by email, and their API keys; tables in every schema

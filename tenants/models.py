@@ -174,3 +174,18 @@ class Bell(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agency_id}: {self.name}"
+
+
+class Incarnation(models.Model):
+    """Where the database was let send, and by whom; empty is its first start. Written by `restored` alone."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    place = models.CharField(max_length=100)
+    since = models.DateTimeField()
+    by = models.CharField(max_length=254)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="a_database_is_in_one_place")]
+
+    def __str__(self) -> str:
+        return self.place

@@ -20,7 +20,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.utils.translation import gettext as _
 from django_tenants.utils import schema_exists
 
-from tenants import context
+from tenants import context, restored
 from tenants.context import PUBLIC
 from tenants.models import HOST, Agency, Domain, host_name
 from tenants.users.models import User
@@ -47,6 +47,7 @@ def prepare() -> None:
     """
     with context.public(), _one_at_a_time():
         _migrate(PUBLIC)
+        restored.adopt()
         operator, _created = Agency.objects.get_or_create(
             schema_name=PUBLIC, defaults={"slug": "operator", "name": "Operator"}
         )

@@ -21,7 +21,7 @@ from providers.senders import recovering
 from providers.senders.models import Home, Sender, SenderDay, SenderDomain, SenderHour
 from providers.senders.pool import add_senders
 from tenants import context
-from tenants.models import Agency
+from tenants.models import Agency, Incarnation
 from tests import stage
 from tests.stage import NOON
 
@@ -200,6 +200,8 @@ def test_every_mail_has_one_reason_in_any_state_and_every_reason_occurs(
                 dispatch.claim_batch(agency, found, now=now, limit=3)
             if rng.random() < 0.1:
                 control.pause(made) if rng.random() < 0.5 else control.cancel(made, now=now)
+            if seed % 10 == 3:
+                Incarnation.objects.update(place="elsewhere")
             seen += codes(made, now)
             transaction.set_rollback(True)
     # For the last of them a contact gets no mail; who recovers is looked at below.

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from outreach import checks
 from outreach.cluster import Machine
 from providers.accounts import mailboxes
-from tenants import provisioning
+from tenants import provisioning, restored
 
 
 class Command(BaseCommand):
@@ -30,6 +30,8 @@ class Command(BaseCommand):
             provisioning.migrate_all()
         except RuntimeError as error:
             raise CommandError(str(error)) from error
+        if restored.frozen():
+            self._say("The database was put back from a backup: nothing is sent until `manage.py release_sending`.")
         ended: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda signum, _frame: ended.append(signum))
