@@ -10,7 +10,7 @@ import time
 import traceback
 from typing import Any
 
-from tests.benchmarks import ground, keys, machine
+from tests.benchmarks import children, ground, keys, machine
 from tests.benchmarks.keys import Group
 
 DISTURBED = 0.07
@@ -21,6 +21,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     found: dict[str, dict[str, Any]] = {}
     with ground.laid(quick=chosen.quick) as laid:
+        children.preload()
         failed = []
         paces: list[float] = []
         for group in chosen.groups:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,13 +111,19 @@ class Sender(Child):
 _FORKS = multiprocessing.get_context("forkserver")
 
 
+def preload() -> None:
+    """Start, and do not wait for, the process that workers are forked from."""
+    _FORKS.set_forkserver_preload(["tests.benchmarks.worker"])
+    forkserver.ensure_running()
+
+
 class Worker(Sender):
     """A worker that is forked from a process which has all of it loaded: what a start takes, it takes once."""
 
     def __init__(self, *pairs: str) -> None:
         from tests.benchmarks import worker
 
-        _FORKS.set_forkserver_preload([worker.__name__])
+        preload()
         self._line, theirs = _FORKS.Pipe()
         self._forked = _FORKS.Process(target=worker.serve, args=(theirs, pairs), daemon=True)
         self._forked.start()

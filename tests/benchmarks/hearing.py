@@ -158,7 +158,7 @@ def _sent(agency: Agency, accounts: dict[str, Account]) -> list[UUID]:
     with context.entered(agency), connection.cursor() as cursor:
         cursor.execute("TRUNCATE senders_event, campaigns_suppression")
         cursor.execute(_SENT, [[account.pk for account in accounts.values()]])
-        scene.settle()
+        scene.settle(agency)
         return list(Message.objects.order_by("pk").values_list("key", flat=True))
 
 
