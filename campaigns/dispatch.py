@@ -326,6 +326,8 @@ class _Claims:
         self._together = adapters.KINDS[account.kind].together
         self._tried = 0
         self._not_before = 0.0
+        # It is at least so late, whatever a clock says that stands still: else a pause would never end.
+        self._not_earlier: datetime | None = None
         self.out_of_time = False
 
     def take(self, *, patient: bool = False) -> Batch | None:
@@ -336,7 +338,8 @@ class _Claims:
         """
         while True:
             now = self._clock()
-            if self.out_of_time or now >= self._until or self._gives_way(now):
+            late = max(now, self._not_earlier or now)
+            if self.out_of_time or late >= self._until or self._gives_way(now):
                 self.out_of_time = True
                 return None
             if not patient and time.monotonic() < self._not_before:
@@ -346,12 +349,12 @@ class _Claims:
             if allotment is None:
                 return None
             state = health.of(self._account.pk)
-            if not state.open(now):
+            if not state.open(late):
                 if health.broken(state) or state.closed_until is None or state.closed_until - now > SHORT_PAUSE:
                     return None
                 if not patient:
                     return Batch()
-                time.sleep(min(state.closed_until - now, self._until - now).total_seconds())
+                self._sleep(late, min(state.closed_until, self._until) - late)
                 continue
             room = health.room(state, BATCH, now=now)
             if room < BATCH and self._tried >= room:
@@ -369,7 +372,7 @@ class _Claims:
                 self._not_before = time.monotonic() + wait
                 if not patient:
                     return Batch()
-                time.sleep(min(wait, (self._until - now).total_seconds()))
+                self._sleep(late, min(timedelta(seconds=wait), self._until - late))
                 continue
             limit = min(limit, requests * self._together)
             messages = claim_batch(self._agency, allotment, now=now, limit=limit, alone=patient)
@@ -379,6 +382,10 @@ class _Claims:
                 return Batch(messages, health.troubled(state))
             if not patient or not paced.set_aside(self._agency, self._account.pk, now=now):
                 return None
+
+    def _sleep(self, now: datetime, how_long: timedelta) -> None:
+        time.sleep(how_long.total_seconds())
+        self._not_earlier = now + how_long
 
     def over(self) -> bool:
         """Whether this drain ends now for others' sake."""

@@ -220,6 +220,17 @@ def test_an_account_that_loses_every_answer_is_closed_before_all_is_in_doubt(
     assert sandbox.snapshot()["duplicates"] == 0
 
 
+@pytest.mark.parametrize(("pause", "sent"), [(0.2, 3), (60, 0)])
+def test_a_clock_that_stands_still_makes_no_drain_wait_for_ever(
+    alpha: Agency, accounts: dict[str, Account], pause: float, sent: int
+) -> None:
+    """The account asked for a short pause, which is over although no clock says so, or for one beyond the drain."""
+    health.throttled(accounts["smtp"].pk, pause, "too fast", now=NOON)
+    with context.entered(alpha):
+        queue(3)
+        assert drain(accounts["smtp"]).sent == sent
+
+
 @pytest.mark.parametrize("connections", [None, "many", 0, -3, 2.5, 10**9, True])
 def test_a_number_of_connections_that_is_none_is_no_dead_end(
     alpha: Agency, accounts: dict[str, Account], sandbox: Sandbox, connections: object
