@@ -12,7 +12,8 @@ from campaigns.envelopes import Envelopes
 from campaigns.models import Message
 from providers.accounts.adapters import mime
 from providers.accounts.models import Allotment
-from providers.senders.models import Event
+from providers.senders import dkim
+from providers.senders.models import Event, SenderDomain
 from tenants import context
 from tests.benchmarks import scene, texts, web
 from tests.benchmarks.ground import Ground
@@ -31,11 +32,18 @@ STYLED = (
 
 @contextmanager
 def making(ground: Ground) -> Iterator[Callable[[], Values]]:
-    """CPU of a mail from its row to its bytes: Liquid, spintax, inlined styles, plain text, links, pixel, headers."""
+    """CPU of a mail from its row: Liquid, spintax, inlined styles, plain text, links, pixel and headers; with its bytes
+    for the wire; and with those signed by its domain's key.
+    """
     (alpha, *_), count = scene.agencies(), 400 if ground.quick else 2_000
     (account,) = scene.smtp_accounts(1, port=9)
     scene.senders(alpha, account, 100, per_day=1_000)
     scene.people(alpha, count)
+    with context.entered(alpha):
+        for domain in SenderDomain.objects.all():
+            dkim.switch(domain, dkim.make(domain, now=timezone.now()).selector, now=timezone.now())
+        sign = dkim.signer()
+    assert sign
 
     def once() -> Values:
         scene.queue(alpha, subject=texts.SUBJECT, html=STYLED, text="")
@@ -47,11 +55,17 @@ def making(ground: Ground) -> Iterator[Callable[[], Values]]:
             began = time.process_time()
             made = [envelopes.of(message) for message in batch]
             rendered = time.process_time()
-            for envelope in made:
-                mime.as_bytes(envelope)
+            mails = [(envelope.sender.rpartition("@")[2], mime.as_bytes(envelope)) for envelope in made]
             written = time.process_time()
+            for domain, content in mails:
+                assert sign(domain, content) != content
+            signed = time.process_time()
         a_mail = 1_000 / len(batch)
-        return {"render_mail_ms": (rendered - began) * a_mail, "render_mail_with_mime_ms": (written - began) * a_mail}
+        return {
+            "render_mail_ms": (rendered - began) * a_mail,
+            "render_mail_with_mime_ms": (written - began) * a_mail,
+            "render_mail_signed_ms": (signed - began) * a_mail,
+        }
 
     yield once
     scene.clear()

@@ -1,8 +1,10 @@
 """The headers of a trusted sender, as they arrive."""
 
 import email
+import email.message
 import email.policy
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -11,10 +13,17 @@ from email.utils import parseaddr
 import dkim as dkimpy
 import pytest
 from django.conf import settings as configured
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from campaigns import dispatch, launch
+from campaigns.envelopes import Envelopes
+from campaigns.lifecycle import Claimed
 from campaigns.models import Contact, Message
-from providers.accounts.models import Account
+from campaigns.rendering import NotRenderedError
+from providers.accounts.adapters import mime
+from providers.accounts.errors import MessageRefused
+from providers.accounts.models import Account, Allotment
 from providers.sandbox.service import Sandbox
 from providers.senders.models import Sender
 from tenants import context
@@ -109,3 +118,97 @@ def test_a_signature_covers_the_way_out(alpha: Agency, smtp: Account, sandbox: S
 
 def test_without_a_key_mails_leave_unsigned(alpha: Agency, smtp: Account, sandbox: Sandbox) -> None:
     assert not any("DKIM-Signature" in read for _raw, read, _row in sent(alpha, smtp, sandbox))
+
+
+HEADERS = sorted(
+    [
+        "Content-Type",
+        "Date",
+        "Feedback-ID",
+        "From",
+        "List-Id",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
+        "MIME-Version",
+        "Message-ID",
+        "Subject",
+        "To",
+    ]
+)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=90)
+ODD = [
+    "Ann",
+    '"',
+    "<eve@evil.example>",
+    ",",
+    "\r\nBcc: eve@evil.example",
+    "李",
+    "👩‍👩‍👧",
+    "\u202e",
+    "=?",
+    "{{",
+    "x" * 80,
+]
+NAME = st.one_of(WORDS, st.lists(st.sampled_from(ODD), max_size=6).map(" ".join))
+
+
+@pytest.fixture
+def rendered(alpha: Agency, smtp: Account) -> Iterator[tuple[Envelopes, Claimed]]:
+    """A mail in a worker's hands, and what makes its envelope."""
+    with context.entered(alpha):
+        html = "<p>{{ company }}, {hello|hi} {{ first_name }} {{ last_name }}</p><a href='https://shop.example/'>x</a>"
+        campaign = stage.campaign(stage.contact_list("h", 1), html=html)
+        campaign.steps.update(subject="{{ first_name }} {{ company }}: a look at {{ last_name }}")
+        launch.launch(campaign, now=NOON)
+        allotment = Allotment.objects.select_related("account").get(agency=alpha, account=smtp)
+        claimed = dispatch.claim_batch(alpha, allotment, now=NOON, limit=1)
+        envelopes = Envelopes(alpha)
+        envelopes.prepare(claimed)
+        yield envelopes, claimed[0]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    first=NAME, last=NAME, company=NAME, sender=NAME, home=st.sampled_from(["alpha.test", "почта.рф", "bücher.example"])
+)
+def test_whatever_names_a_mail_holds_its_headers_are_these_and_no_line_is_too_long(
+    rendered: tuple[Envelopes, Claimed], first: str, last: str, company: str, sender: str, home: str
+) -> None:
+    envelopes, claimed = rendered
+    contact = {**claimed.contact, "first_name": first, "last_name": last, "company": company}
+    message = replace(claimed, contact=contact, sender_name=sender, sender_address=f"ann@{home}")
+    try:
+        envelope = envelopes.of(message)
+        raw = mime.as_bytes(envelope)
+    except (NotRenderedError, MessageRefused):
+        assume(False)
+    head = raw.partition(b"\r\n\r\n")[0]
+    assert head.isascii()
+    # RFC 5322 section 2.1.1, and 2.3: a line break is both of its letters.
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
+    read = email.message_from_bytes(raw)
+    assert sorted(read.keys()) == HEADERS
+    assert read["Message-ID"] == f"<{message.key}@{mime.ascii_domain(home)}>"
+    for field, name, address in (
+        ("To", f"{first} {last}".strip(), contact["email"]),
+        ("From", sender, f"ann@{mime.ascii_domain(home)}"),
+    ):
+        shown, found = parseaddr(" ".join(read[field].split()))
+        assert found == address
+        assert str(make_header(decode_header(shown))).split() == name.split()
+    assert str(make_header(decode_header(read["Subject"]))).split() == envelope.subject.split()
+    for part, wanted in zip(read.get_payload(), (envelope.text, envelope.html), strict=True):
+        assert isinstance(part, email.message.Message)
+        written = part.get_payload(decode=True)
+        assert isinstance(written, bytes)
+        assert written.decode().splitlines() == (wanted or "").splitlines()
+    # The same once more, as a retry makes it.
+    again = envelopes.of(message)
+    assert (again.subject, again.text, again.html, dict(again.headers), again.message_id) == (
+        envelope.subject,
+        envelope.text,
+        envelope.html,
+        dict(envelope.headers),
+        envelope.message_id,
+    )
