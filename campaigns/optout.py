@@ -81,7 +81,7 @@ def leave_list(
     with transaction.atomic():
         with connection.cursor() as cursor:
             evidence: list[Any] = [Suppression.Source.OPT_OUT, how, message.pk, remote_ip, clock()]
-            cursor.execute(_ADD_FOR_LIST, [email, list_id, *evidence])
+            cursor.execute(_ADD_ONCE, [email, list_id, *evidence])
         now = clock()
         taken_back = Evidence(Source.OPT_OUT, now, detail=how, remote_ip=remote_ip)
         consent.left(message.contact_id, taken_back, now=now, list_id=list_id)
@@ -128,6 +128,19 @@ def forget(contact: Contact, *, clock: Callable[[], datetime]) -> int:
     return lifecycle.cancel_for(contact.pk, Reason.OPTED_OUT)
 
 
+def bar(contact: Contact, *, by: str, now: datetime) -> int:
+    """Somebody of the agency lets this contact never be written to again, as by a word on the telephone; return how
+    many waiting mails that cancels. What a worker holds does not go either.
+
+    What they are suppressed by already stays. In the administration it can be taken away again.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            evidence = [Suppression.Source.MANUAL, f"by {by}, on the contact's page", None, None, now]
+            cursor.execute(_ADD_ONCE, [contact.email.lower(), None, *evidence])
+        return lifecycle.cancel_for(contact.pk, Reason.SUPPRESSED)
+
+
 def _now_in_force(email: str, now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_IN_FORCE, [now, email, Suppression.Source.OPT_OUT])
@@ -146,7 +159,7 @@ _IN_FORCE = """
 UPDATE campaigns_suppression SET in_force_at = greatest(%s, clock_timestamp())
 WHERE value = %s AND source = %s AND in_force_at IS NULL
 """
-_ADD_FOR_LIST = """
+_ADD_ONCE = """
 INSERT INTO campaigns_suppression (value, list_id, source, evidence, message_id, remote_ip, created_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (value, COALESCE(list_id, 0)) DO NOTHING

@@ -31,6 +31,7 @@ urlpatterns = [
     path("webhooks/<int:id>/deliveries/<int:delivery>/", views.webhook_delivery, name="webhook_delivery"),
     path("webhooks/<int:id>/<slug:action>/", views.webhook_act, name="webhook_act"),
     path("contacts/<int:id>/", views.contact_edit, name="contact"),
+    path("contacts/<int:id>/bar/", views.contact_bar, name="contact_bar"),
     path("contacts/<int:id>/consent/", views.contact_consent, name="contact_consent"),
     path("contacts/lists/<int:id>/sign-up/", views.list_sign_up, name="list_sign_up"),
     path("contacts/imports/<int:id>/", views.import_detail, name="import"),

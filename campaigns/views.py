@@ -42,6 +42,7 @@ from campaigns import (
     hooks,
     inspection,
     intake,
+    optout,
     preview,
     rendering,
     results,
@@ -623,6 +624,17 @@ def contact_consent(request: HttpRequest, id: int) -> HttpResponse:
     return render(request, "campaigns/contact_form.html", found | _grounds(request, contact))
 
 
+@login_required
+@require_POST
+def contact_bar(request: HttpRequest, id: int) -> HttpResponse:
+    """Never write to a contact again."""
+    contact = get_object_or_404(access.everybody_for(request.user), pk=id)
+    count = optout.bar(contact, by=request.user.get_username(), now=timezone.now())
+    words = ngettext("%(count)d waiting mail is cancelled.", "%(count)d waiting mails are cancelled.", count)
+    messages.success(request, f"{_('They are not written to any more.')} {words % {'count': count}}")
+    return redirect("campaigns:contact", contact.pk)
+
+
 def _lists_of(request: HttpRequest, contact: Contact) -> QuerySet[ContactList]:
     return access.lists_for(request.user).filter(subscriptions__contact=contact).order_by("name")
 
@@ -631,14 +643,16 @@ def _grounds(request: HttpRequest, contact: Contact) -> dict[str, Any]:
     """On what grounds a contact is written to, and what keeps mails from them."""
     names = dict(access.lists_for(request.user).values_list("pk", "name"))
     why = {suppressions.PAUSE: _("They asked for a pause"), **dict(Suppression.Source.choices)}
+    found = suppressions.of(contact.email)
     return {
         "contact": contact,
         "subscriptions": contact.subscriptions.select_related("list").order_by("list__name"),
         "evidence": access.evidence_for(request.user, contact)[:ROWS_PER_PAGE],
         "barred": [
             {"value": one.value, "why": why[one.source], "list": names.get(one.list_id, "") if one.list_id else ""}
-            for one in suppressions.of(contact.email)
+            for one in found
         ],
+        "writable": all(one.list_id or one.source == suppressions.PAUSE for one in found),
     }
 
 

@@ -12,8 +12,10 @@ from campaigns.reasons import Reason
 from providers.accounts.models import Account, LedgerRow, OperatorSuppression, suppressed_value
 from tenants import context
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage
 from tests.stage import NOON
+from tests.visitor import at, body
 
 ADDRESS = "Anna.Berg@mail.shop.example"
 BARS = ["anna.berg@mail.shop.example", "mail.shop.example", "shop.example", "example"]
@@ -96,6 +98,28 @@ def test_what_a_worker_holds_is_refused_just_before_sending(account: Account, al
         suppress("*.shop.example", by)
         (other,) = [one.id for one in held if one.contact["email"] != ADDRESS]
         assert lifecycle.begin(held, now=NOON) == {other}
+
+
+def test_a_person_lets_somebody_never_be_written_to_again(
+    account: Account, alpha: Agency, beta: Agency, carol: User, oscar: User
+) -> None:
+    with context.entered(alpha):
+        launch.launch(stage.campaign(people()), now=NOON)
+        held = [one for one in claim(alpha, account) if one.contact["email"] == ADDRESS]
+        again = launch.launch(stage.campaign(ContactList.objects.get(), duplicates="campaign"), now=NOON)
+        assert again.total == 2
+        anna = Contact.objects.get(email=ADDRESS)
+    path = f"/contacts/{anna.pk}/"
+    assert at(beta, oscar).post(f"{path}bar/").status_code == 404
+    for _twice in range(2):
+        page = body(at(alpha, carol).post(f"{path}bar/", follow=True))
+        assert "They are not written to any more." in page
+        assert "Never write to them again" not in page
+    with context.entered(alpha):
+        found = Suppression.objects.get()
+        assert (found.value, found.source, carol.email in found.evidence) == (ADDRESS.lower(), "manual", True)
+        assert Message.objects.get(contact=anna, status="cancelled").reason == Reason.SUPPRESSED
+        assert lifecycle.begin(held, now=NOON) == set()
 
 
 def test_an_agencys_own_holds_for_no_other(account: Account, alpha: Agency, beta: Agency) -> None:

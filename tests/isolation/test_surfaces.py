@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "campaigns:preview_html": {"id": "campaigns.campaign"},
     "campaigns:trials": {"id": "campaigns.campaign"},
     "campaigns:contact": {"id": "campaigns.contact"},
+    "campaigns:contact_bar": {"id": "campaigns.contact"},
     "campaigns:contact_consent": {"id": "campaigns.contact"},
     "campaigns:list_sign_up": {"id": "campaigns.contactlist"},
     "campaigns:act": {"id": "campaigns.campaign", "action": "pause"},
