@@ -138,6 +138,13 @@ def any_in_use() -> bool:
 
 def said(error: Exception) -> str:
     """What went wrong, for a person."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _clean(
+            f"The server's certificate is not to be trusted: {error.verify_message}. No password was sent to it."
+        )
+    if isinstance(error, ssl.SSLError):
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        return _clean(f"The server does not speak TLS at this port ({why}): another port, or STARTTLS?")
     return _clean(str(error) or type(error).__name__)
 
 

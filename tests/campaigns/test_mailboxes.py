@@ -4,12 +4,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +29,7 @@ from tenants.models import Agency
 from tenants.users.models import User
 from tests import processes, stage
 from tests.campaigns.test_feedback import sent
+from tests.campaigns.test_posting import certified
 from tests.campaigns.test_returned import address, told
 from tests.providers.inbound_mails import mail, reply, report, status
 from tests.visitor import Visitor
@@ -41,9 +44,11 @@ class Server:
 
     port: int
     process: "subprocess.Popen[bytes] | None" = None
+    pem: Path | None = None
 
     def start(self) -> None:
-        arguments = ["--host", "127.0.0.1", "--port", str(self.port), "--no-tls", "dict"]
+        secured = ["--cert", str(self.pem), "--key", str(self.pem)] if self.pem else ["--no-tls"]
+        arguments = ["--host", "127.0.0.1", "--port", str(self.port), *secured, "dict"]
         login = ["--demo-data", "--demo-user", USER, "--demo-password", PASSWORD]
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from pymap.main import main; main()", *arguments, *login],
@@ -97,9 +102,15 @@ def server(running: Server) -> Server:
     return running
 
 
-def added(server: Server, **changes: Any) -> Mailbox:
+def described(server: Server, **changes: Any) -> Mailbox:
     fields = {"host": "127.0.0.1", "port": server.port, "security": "none", "username": USER, "folder": "Replies"}
-    return Mailbox.objects.create(name="replies", **{**fields, "secret": {"password": PASSWORD}, **changes})
+    return Mailbox(name="replies", **{**fields, "secret": {"password": PASSWORD}, **changes})
+
+
+def added(server: Server, **changes: Any) -> Mailbox:
+    found = described(server, **changes)
+    found.save()
+    return found
 
 
 def look(mailbox: Mailbox, **changes: Any) -> int:
@@ -241,7 +252,7 @@ class TestReading:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             with pytest.raises(mailboxes.UnreadableError, match="refused"):
-                mailboxes.check(added(server, port=taken.getsockname()[1]))
+                mailboxes.check(described(server, port=taken.getsockname()[1]))
 
 
 def test_a_bounce_and_an_answer_in_a_mailbox_reach_their_mails(alpha: Agency, server: Server) -> None:
@@ -301,6 +312,97 @@ class TestWatch:
         broken = Mailbox.objects.get(name="broken")
         assert broken.failing_since
         assert broken.trouble
+
+
+@dataclass
+class Tunnel:
+    """What speaks TLS before the server, by a certificate for localhost; `said` is what came out of it."""
+
+    port: int
+    pem: Path
+    said: bytearray
+
+
+@pytest.fixture
+def tunnel(server: Server, tmp_path: Path) -> Iterator[Tunnel]:
+    served, _trust = certified("localhost", tmp_path)
+    listening = socket.create_server(("127.0.0.1", 0))
+    made = Tunnel(listening.getsockname()[1], tmp_path / "pem", bytearray())
+
+    def copy(source: socket.socket, target: socket.socket, seen: bytearray | None) -> None:
+        try:
+            while some := source.recv(65536):
+                if seen is not None:
+                    seen.extend(some)
+                target.sendall(some)
+        except OSError:
+            pass
+        target.close()
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _address = listening.accept()
+            except OSError:
+                return
+            try:
+                wrapped = served.wrap_socket(sock, server_side=True)
+            except OSError:
+                sock.close()
+                continue
+            behind = socket.create_connection(("127.0.0.1", server.port))
+            for source, target, seen in ((wrapped, behind, made.said), (behind, wrapped, None)):
+                threading.Thread(target=copy, args=(source, target, seen), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield made
+    listening.close()
+
+
+@pytest.mark.django_db
+class TestTls:
+    def test_a_server_with_a_certificate_that_is_trusted_is_read(
+        self, server: Server, tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tunnel.pem))
+        mailbox = added(server, host="localhost", port=tunnel.port, security="tls")
+        server.bring(*numbered(2))
+        assert (look(mailbox), mailboxes.check(mailbox)) == (2, 2)
+        assert bodies() == numbered(2)
+
+    def test_starttls_comes_before_the_password(
+        self, server: Server, tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tunnel.pem))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            secured = Server(probe.getsockname()[1], pem=tunnel.pem)
+        secured.start()
+        try:
+            found = described(secured, host="localhost", security="starttls", folder="INBOX")
+            assert mailboxes.check(found) > 0
+            with pytest.raises(mailboxes.UnreadableError, match="IP address mismatch"):
+                mailboxes.check(described(secured, security="starttls", folder="INBOX"))
+        finally:
+            secured.stop()
+        # A server without it gets no password either.
+        with pytest.raises(mailboxes.UnreadableError):
+            mailboxes.check(described(server, host="localhost", security="starttls"))
+
+    def test_a_certificate_that_is_not_trusted_is_refused_in_words_before_any_password(
+        self, server: Server, tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mailbox = described(server, host="localhost", port=tunnel.port, security="tls")
+        with pytest.raises(mailboxes.UnreadableError, match="certificate is not to be trusted: self-signed") as refused:
+            mailboxes.check(mailbox)
+        assert "No password was sent" in str(refused.value)
+        # A name that it does not have.
+        monkeypatch.setenv("SSL_CERT_FILE", str(tunnel.pem))
+        with pytest.raises(mailboxes.UnreadableError, match=r"not valid for '127\.0\.0\.1'"):
+            mailboxes.check(described(server, port=tunnel.port, security="tls"))
+        assert tunnel.said == b""
+        with pytest.raises(mailboxes.UnreadableError, match="does not speak TLS at this port"):
+            mailboxes.check(described(server, security="tls"))
 
 
 def _idles(server: Server) -> bool:

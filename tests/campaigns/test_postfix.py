@@ -5,6 +5,7 @@ import email
 import email.policy
 import os
 import shutil
+import smtplib
 import socket
 import socketserver
 import subprocess
@@ -24,18 +25,21 @@ import dkim as dkimpy
 import pytest
 from django.utils import timezone
 
-from campaigns import dispatch, launch, returned
+from campaigns import dispatch, launch, returned, tokens
 from campaigns.models import Contact, Message, Suppression
 from providers.accounts import adapters
 from providers.accounts.adapters import mime
 from providers.accounts.envelope import Envelope
 from providers.accounts.errors import DeliveryError
-from providers.accounts.models import Account
+from providers.accounts.models import Account, InboundMail
 from providers.accounts.receiving import Receiver, serve
+from providers.senders.inbound import tokens as returns
 from providers.senders.models import Event, Sender
 from tenants import context
 from tenants.models import Agency
 from tests import processes, stage
+from tests.campaigns.test_feedback import sent
+from tests.providers.inbound_mails import reply
 from tests.stage import NOON
 
 POSTFIX = shutil.which("postfix") or "/usr/sbin/postfix"
@@ -100,6 +104,7 @@ virtual   unix  - n n - - virtual
 error     unix  - - n - - error
 retry     unix  - - n - - error
 smtp      unix  - - n - - smtp
+lmtp      unix  - - n - - lmtp
 discard   unix  - - n - - discard
 anvil     unix  - - n - 1 anvil
 postlog   unix-dgram n - n - 1 postlogd
@@ -263,12 +268,12 @@ def test_what_it_stores_is_what_we_wrote(alpha: Agency, postfix: Postfix, monkey
         assert len(list(read.iter_parts())) == 2
 
 
-@pytest.fixture
-def inbound(committed: object) -> Iterator[int]:
+@contextmanager
+def listening(*, lmtp: bool = False) -> Iterator[int]:
     """The port of our own server for what comes back."""
     loop = asyncio.new_event_loop()
-    receiver = Receiver(["bounces.test"])
-    started = serve(receiver, host="127.0.0.1", port=0, hostname="bounces.test", most_bytes=1 << 20)
+    receiver = Receiver(["bounces.test"], one_recipient=lmtp)
+    started = serve(receiver, host="127.0.0.1", port=0, hostname="bounces.test", most_bytes=1 << 20, lmtp=lmtp)
     server = loop.run_until_complete(started)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -278,6 +283,12 @@ def inbound(committed: object) -> Iterator[int]:
     server.close()
     receiver.close()
     loop.close()
+
+
+@pytest.fixture
+def inbound(committed: object) -> Iterator[int]:
+    with listening() as port:
+        yield port
 
 
 @pytest.fixture
@@ -345,6 +356,33 @@ def test_whatever_it_does_with_a_mail_reaches_that_mail(
             ("rejected@rejected.example", "bounce"),
             ("unknown@unknown.example", "bounce"),
         }
+
+
+def test_it_hands_over_by_lmtp_what_comes_back(committed: dict[str, Agency]) -> None:
+    settings = """
+transport_maps = inline:{{ {{ unknown.example = virtual: }} {{ bounces.test = lmtp:[127.0.0.1]:{port} }} }}
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+virtual_mailbox_maps = inline:{{ {{ @people.example = all/ }} }}
+lmtp_destination_recipient_limit = 1
+"""
+    alpha = committed["alpha"]
+    account = stage.accounts()["smtp"]
+    stage.allot(alpha, account)
+    with context.entered(alpha):
+        mail = sent(alpha, account)[0]
+    token = f"{returns.make(alpha.pk, mail.key, keys=tokens.envelope_keys())}@bounces.test"
+    with listening(lmtp=True) as port, running(settings.format(port=port)) as postfix:
+        with smtplib.SMTP("127.0.0.1", postfix.port, timeout=30) as line:
+            # Its DSN goes to the envelope sender; then a mail to two of our addresses, which comes to each.
+            line.sendmail(token, ["nobody@unknown.example"], b"Subject: x\r\n\r\nx\r\n")
+            line.sendmail("max@client.test", [f"{name}@bounces.test" for name in "ab"], reply("Tell me more."))
+        heard(alpha, {("l00", "bounced", "hard")}, postfix)
+        until = time.monotonic() + 60
+        with context.public():
+            while InboundMail.objects.count() < 3 and time.monotonic() < until:
+                time.sleep(0.05)
+            taken = sorted(one.recipients for one in InboundMail.objects.all())
+    assert taken == sorted([[token], ["a@bounces.test"], ["b@bounces.test"]])
 
 
 def heard(agency: Agency, wanted: set[tuple[str, str, str]], postfix: Postfix) -> set[tuple[str, str, str]]:
