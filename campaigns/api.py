@@ -386,7 +386,10 @@ class ForecastSerializer(serializers.Serializer[Any]):
     made_at = serializers.DateTimeField()
     mails = serializers.IntegerField()
     finishes_on = serializers.DateField(help_text="null if it never does.")
-    cost = CostSerializer()
+    cost = CostSerializer(
+        source="own_cost",
+        help_text="Of the accounts that the agency has brought itself; null where it has brought none.",
+    )
     days = ForeseenDaySerializer(many=True)
     without = WithoutSerializer(many=True)
     problems = serializers.ListField(child=serializers.CharField(), help_text="What is wrong, in words.")
@@ -661,7 +664,8 @@ class CampaignViewSet(ViewSet):
 
     @action(detail=True)
     def forecast(self, request: Request, pk: str) -> Response:
-        """When what waits will have gone, day by day, what keeps it back, its cost, and what came of the forecast."""
+        """When what waits will have gone, day by day, what keeps it back, what the agency's own accounts cost, and what
+        came of the forecast."""
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
         return Response(ForecastReportSerializer(forecast.report(campaign, now=timezone.now())).data)
 

@@ -109,13 +109,18 @@ class Consent:
 
 @dataclass(slots=True)
 class Forecast:
-    """Of the mails that have not gone yet. `finishes_on` is None where they never do; `problems` say so in words."""
+    """Of the mails that have not gone yet. `finishes_on` is None where they never do; `problems` say so in words.
+
+    `cost` is for the operator, who rents the accounts; an agency is told `own_cost` alone, of the accounts that it has
+    brought itself, None where it has brought none.
+    """
 
     made_at: datetime
     mails: int
     finishes_on: date | None = None
     days: list[Planned] = field(default_factory=list)
     cost: Cost = field(default_factory=lambda: Cost(Decimal(0), Decimal(0)))
+    own_cost: Cost | None = None
     without: list[Without] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     consent: Consent | None = None
@@ -166,6 +171,8 @@ class Report:
         found = asdict(self)
         if self.forecast is not None:
             found["forecast"]["cost"]["total"] = self.forecast.cost.total
+            if self.forecast.own_cost is not None:
+                found["forecast"]["own_cost"]["total"] = self.forecast.own_cost.total
         return found
 
 
@@ -197,12 +204,14 @@ def forecast(campaign: Campaign, *, now: datetime) -> Forecast:
         return Forecast(now, 0, problems=[text] if campaign.status == Campaign.Status.DRAFT else [])
     run = simulate(scene, campaign.pk, now=now)
     names = {one.account.pk: one.account.name for one in scene.accounts}
+    brought = [one.account for one in scene.accounts if one.account.owner_id == agency.pk]
     return Forecast(
         made_at=now,
         mails=run.total,
         finishes_on=run.days[-1].day if not run.left else None,
         days=[_planned(day, names) for day in run.days],
         cost=_cost(run.days, [one.account for one in scene.accounts], now),
+        own_cost=_cost(run.days, brought, now) if brought else None,
         without=list(_without(scene, run, now)),
         problems=list(_problems(run, agency, now)),
         consent=_consent(plan, agency) if plan else None,

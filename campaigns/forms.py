@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import date, datetime, time
 from typing import Any
 
+from babel import Locale
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -14,8 +15,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 from django.utils import dates, timezone
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from campaigns import files, launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
@@ -69,7 +70,13 @@ class CountryField(forms.ChoiceField):
     """A country whose holidays are known, or none."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=lambda: [("", _("No country")), *pace.countries().items()], required=False, **kwargs)
+        super().__init__(choices=lambda: [("", _("No country")), *_countries()], required=False, **kwargs)
+
+
+def _countries() -> list[tuple[str, str]]:
+    """Codes and names in the language of the page."""
+    names = Locale.parse(get_language() or "en", sep="-").territories
+    return sorted(((code, names.get(code, name)) for code, name in pace.countries().items()), key=lambda one: one[1])
 
 
 class StopOnField(forms.MultipleChoiceField):

@@ -1,9 +1,11 @@
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
 
 
 class OutreachConfig(AppConfig):
     name = "outreach"
+    verbose_name = _("Workers")
 
     def ready(self) -> None:
         from outreach import checks, heartbeat, marks

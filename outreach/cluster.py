@@ -92,13 +92,15 @@ class Machine:
 
     def __enter__(self) -> "Machine":
         host = socket.gethostname()
+        # Addresses in mails and on pages have the port that the site answers on.
+        port = {} if self.web_port is None else {"PORT": str(self.web_port)}
         for number in range(1, self.clusters + 1):
             name = f"{host}:{os.getpid()}:{number}"
-            environment = {"POLZA_ROLE": "worker", "POLZA_CLUSTER": name, "WORKERS": str(self.workers)}
+            environment = {"POLZA_ROLE": "worker", "POLZA_CLUSTER": name, "WORKERS": str(self.workers), **port}
             self.children.append(Child(name, ["work"], environment, watched=True))
         if self.web_port is not None:
             arguments = ["web", "--bind", f"{self.bind}:{self.web_port}"]
-            self.children.append(Child("web", arguments, {"POLZA_ROLE": "web"}, watched=False))
+            self.children.append(Child("web", arguments, {"POLZA_ROLE": "web", **port}, watched=False))
         if self.inbound:
             self.children.append(_inbound())
         try:

@@ -540,9 +540,13 @@ class OperatorSuppressionAdmin(ModelAdmin):  # type: ignore[misc]
 
     list_display = ("value", "evidence", "created_at")
     search_fields = ("value",)
-    fields = ("value", "evidence", "created_at")
-    readonly_fields = ("created_at",)
     ordering = ("-pk",)
+
+    def get_fields(self, request: HttpRequest, obj: OperatorSuppression | None = None) -> tuple[str, ...]:
+        return ("value", "evidence", *(("created_at",) if obj else ()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: OperatorSuppression | None = None) -> tuple[str, ...]:
+        return ("created_at",) if obj else ()
 
     def has_change_permission(self, request: HttpRequest, obj: OperatorSuppression | None = None) -> bool:
         return False

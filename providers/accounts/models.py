@@ -419,7 +419,9 @@ class WebhookDay(models.Model):
         TOO_LARGE = "too_large", _("Refused: too large")
         UNREADABLE = "unreadable", _("Not understood")
 
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="webhook_days")
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="webhook_days", verbose_name=_("account")
+    )
     day = models.DateField(_("day"))
     result = models.CharField(_("result"), max_length=15, choices=Result.choices)
     count = models.PositiveIntegerField(_("count"))

@@ -4,9 +4,11 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import AdminSite
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import ForeignKey, ManyToManyField, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -24,13 +26,17 @@ _MAY = {"add": _("may add"), "change": _("may change"), "delete": _("may delete"
 
 
 class NamesPermissions:
-    """Shows permissions in the language of the page: Django stores their names in English."""
+    """Shows permissions for what the site has, in the language of the page: Django stores their names in English."""
+
+    admin_site: AdminSite
 
     def formfield_for_manytomany(
         self, db_field: "ManyToManyField[Any, Any]", request: HttpRequest, **kwargs: Any
     ) -> "forms.ModelMultipleChoiceField[Any]":
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
         if db_field.related_model is Permission:
+            of_the_site = ContentType.objects.get_for_models(*self.admin_site._registry)
+            field.queryset = field.queryset.filter(content_type__in=list(of_the_site.values()))
             field.label_from_instance = _permission
         return cast("forms.ModelMultipleChoiceField[Any]", field)
 

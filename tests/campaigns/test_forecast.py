@@ -406,18 +406,19 @@ def launch_refusal(campaign: Campaign) -> str:
 
 
 def test_every_surface_tells_it(alpha: Agency, beta: Agency, carol: User, accounts: dict[str, Account]) -> None:
-    Account.objects.update(per_day=10)
+    Account.objects.update(per_day=10, monthly_price=30)
     for agency in (alpha, beta):
         stage.allot(agency, accounts["smtp"])
     with context.entered(alpha):
         made = draft("a", 25)
         secret = keys.issue(carol, "program")
+
+    def asked() -> Any:
+        by_key = {"authorization": f"Bearer {secret}"}
+        return at(alpha).get(f"/api/v1/campaigns/{made.pk}/forecast/", headers=by_key).json()
+
     with time_machine.travel(NOON, tick=False):
-        answer = (
-            at(alpha)
-            .get(f"/api/v1/campaigns/{made.pk}/forecast/", headers={"authorization": f"Bearer {secret}"})
-            .json()
-        )
+        answer = asked()
         out = StringIO()
         call_command("forecast", str(made.pk), "--agency", "alpha", "--json", stdout=out)
         page = at(alpha, carol).get(f"/campaigns/{made.pk}/forecast/")
@@ -432,7 +433,16 @@ def test_every_surface_tells_it(alpha: Agency, beta: Agency, carol: User, accoun
         ("2026-11-26", {"smtp": 5}, "nothing_left"),
     ]
     printed = json.loads(out.getvalue())["forecast"]
-    assert (printed["days"], printed["cost"]) == (answer["forecast"]["days"], answer["forecast"]["cost"])
+    assert printed["days"] == answer["forecast"]["days"]
+    # What the operator rents costs the agency what they agree on.
+    assert (float(printed["cost"]["total"]) > 0, answer["forecast"]["cost"]) == (True, None)
+    assert "Cost" not in body(page)
+    Account.objects.update(owner=alpha)
+    with time_machine.travel(NOON, tick=False):
+        answer = asked()
+        own = body(at(alpha, carol).get(f"/campaigns/{made.pk}/forecast/"))
+    assert answer["forecast"]["cost"] == printed["cost"]
+    assert "Cost of your own accounts" in own
     assert "Nov. 26, 2026" in body(page)
     with context.entered(alpha), time_machine.travel(NOON, tick=False):
         launch.launch(made, now=NOON)
