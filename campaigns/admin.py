@@ -70,7 +70,7 @@ from campaigns.progress import progress
 from providers.accounts.models import OperatorErasure, suppressed_value
 from providers.senders import recovery
 from providers.senders.admin import AccountFilter
-from tenants import sites
+from tenants import clock, sites
 
 Status = Message.Status
 JUDGED_SHOWN = 10
@@ -162,7 +162,7 @@ class ContactAdmin(ModelAdmin):  # type: ignore[misc]
     show_full_result_count = False
 
     def save_model(self, request: HttpRequest, obj: Contact, form: "ModelForm[Contact]", change: bool) -> None:
-        now = timezone.now()
+        now = clock.now()
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             if "basis" in form.changed_data:
@@ -302,7 +302,7 @@ class SourcePauseAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def save_model(self, request: HttpRequest, obj: SourcePause, form: Any, change: bool) -> None:
-        by, now = request.user.get_username(), timezone.now()
+        by, now = request.user.get_username(), clock.now()
         if change:
             done = sources.release(obj, by=by, why=obj.ended_why, now=now)
         else:
@@ -435,7 +435,7 @@ class ErasureAdmin(ModelAdmin):  # type: ignore[misc]
         return " · ".join(f"{line.label}: {line.count}" for line in erasure.lines(receipt)) or None
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        obj.pk = self._erase(form.cleaned_data["address"], by=request.user.get_username(), clock=timezone.now).pk
+        obj.pk = self._erase(form.cleaned_data["address"], by=request.user.get_username(), clock=clock.now).pk
 
     def _erase(self, address: str, **how: Any) -> Erasure | OperatorErasure:
         return erasure.erase(address, **how)
@@ -491,7 +491,7 @@ class VariantForms(BaseInlineFormSet):  # type: ignore[type-arg]
         own = replace(changes.wanted_of(step), variants=further)
         wanted = [own if one.id == step.pk else one for one in changes.steps_of(step.campaign)]
         try:
-            changes.foresee(step.campaign, wanted, now=timezone.now())
+            changes.foresee(step.campaign, wanted, now=clock.now())
         except changes.ChangeRefusedError as refused:
             raise ValidationError(refused.problems) from None
 
@@ -648,7 +648,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
         if not campaign.launched_at:
             return None
         lines = []
-        for one in progress(campaign, now=timezone.now()).told:
+        for one in progress(campaign, now=clock.now()).told:
             if one.readers and one.measured:
                 counts = {"human": one.readers.human, "machine": one.readers.machine, "unclear": one.readers.unclear}
                 words = _("by people %(human)d, by programs %(machine)d, unclear %(unclear)d") % counts
@@ -666,7 +666,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     def findings(self, campaign: Campaign) -> str | None:
         if not _is_draft(campaign):
             return None
-        found = inspection.inspect(campaign, now=timezone.now())
+        found = inspection.inspect(campaign, now=clock.now())
         lines = ((one.severity.label, f"{one.where}{one.variant}: " if one.where else "", one.text) for one in found)
         return format_html_join("", "<p><b>{}</b> {}{}</p>", lines) or _("There is nothing to be said of its texts.")
 
@@ -701,7 +701,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
                 )
                 continue
             try:
-                done = actions.send_trial(step, contact, [], by=request.user.get_username(), now=timezone.now())
+                done = actions.send_trial(step, contact, [], by=request.user.get_username(), now=clock.now())
                 self.message_user(request, done, messages.SUCCESS)
             except actions.ActionRefusedError as refused:
                 for problem in refused.problems:
@@ -710,7 +710,7 @@ class CampaignAdmin(ModelAdmin):  # type: ignore[misc]
     def _take(self, name: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
         for campaign in campaigns:
             try:
-                self.message_user(request, actions.take(name, campaign, now=timezone.now()), messages.SUCCESS)
+                self.message_user(request, actions.take(name, campaign, now=clock.now()), messages.SUCCESS)
             except actions.ActionRefusedError as refused:
                 for problem in refused.problems:
                     self.message_user(request, f"{campaign}: {problem}", messages.ERROR)
@@ -899,7 +899,7 @@ class MessageAdmin(ReadOnly):
 
     def _end(self, name: str, request: HttpRequest, found: QuerySet[Message]) -> None:
         try:
-            done = actions.end_doubts(name, found, by=request.user.get_username(), now=timezone.now())
+            done = actions.end_doubts(name, found, by=request.user.get_username(), now=clock.now())
             self.message_user(request, done, messages.SUCCESS)
         except actions.ActionRefusedError as refused:
             self.message_user(request, str(refused), messages.ERROR)
@@ -930,7 +930,7 @@ class MessageAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("why it has not gone"))
     def why(self, message: Message) -> str:
-        told = explain(message, now=timezone.now())
+        told = explain(message, now=clock.now())
         parts = [part for part in (told.label, told.next) if part]
         if told.clears_at:
             parts.append(_("not before %(when)s") % {"when": localize(timezone.localtime(told.clears_at))})
@@ -941,7 +941,7 @@ class MessageAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("what was heard of it"), empty_value="—")
     def heard(self, message: Message) -> str | None:
-        events = explain(message, now=timezone.now()).events
+        events = explain(message, now=clock.now()).events
         lines = ((localize(timezone.localtime(one.at)), one.label, one.source, one.detail) for one in events)
         return format_html_join("", "<p>{} · {} ({}) {}</p>", lines) or None
 

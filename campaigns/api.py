@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -55,7 +54,7 @@ from campaigns.models import (
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
-from tenants import context
+from tenants import clock, context
 from tenants.users.models import User
 
 
@@ -659,7 +658,7 @@ class CampaignViewSet(ViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One campaign, what became of its mails, through which accounts, and why the rest has not gone."""
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
-        report = progress(campaign, now=timezone.now())
+        report = progress(campaign, now=clock.now())
         return Response({**CampaignSerializer(campaign).data, "progress": ProgressSerializer(report).data})
 
     @action(detail=True)
@@ -667,7 +666,7 @@ class CampaignViewSet(ViewSet):
         """When what waits will have gone, day by day, what keeps it back, what the agency's own accounts cost, and what
         came of the forecast."""
         campaign = get_object_or_404(access.campaigns_for(request.user).select_related("list"), pk=pk)
-        return Response(ForecastReportSerializer(forecast.report(campaign, now=timezone.now())).data)
+        return Response(ForecastReportSerializer(forecast.report(campaign, now=clock.now())).data)
 
     @action(detail=True, methods=["get", "put"])
     def steps(self, request: Request, pk: str) -> Response:
@@ -679,7 +678,7 @@ class CampaignViewSet(ViewSet):
             given = StepsSerializer(data=request.data)
             given.is_valid(raise_exception=True)
             wanted = [_wanted(one) for one in given.validated_data["steps"]]
-            now = timezone.now()
+            now = clock.now()
             try:
                 effects = changes.foresee(campaign, wanted, now=now)
                 seen = changes.seal(wanted, effects)
@@ -705,7 +704,7 @@ class CampaignViewSet(ViewSet):
         found = get_object_or_404(campaign.steps.select_related("campaign"), pk=step)
         given = ChoiceSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        letter, by, now = given.validated_data["variant"], request.user.get_username(), timezone.now()
+        letter, by, now = given.validated_data["variant"], request.user.get_username(), clock.now()
         try:
             if letter:
                 choices.choose(found, letter, by=by, now=now)
@@ -729,7 +728,7 @@ class CampaignViewSet(ViewSet):
             given = StepFileUploadSerializer(data=request.data)
             given.is_valid(raise_exception=True)
             upload, inline = given.validated_data["file"], given.validated_data["inline"]
-            by, now = request.user.get_username(), timezone.now()
+            by, now = request.user.get_username(), clock.now()
             try:
                 files.add(found, upload.name, files.read(upload), inline=inline, by=by, now=now)
             except files.FileRefusedError as refused:
@@ -752,7 +751,7 @@ class CampaignViewSet(ViewSet):
     def inspect(self, request: Request, pk: str) -> Response:
         """What is to be said of its texts before it is launched, the worst first; `refused` prevents the launch."""
         campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
-        return Response(FindingSerializer(inspection.inspect(campaign, now=timezone.now()), many=True).data)
+        return Response(FindingSerializer(inspection.inspect(campaign, now=clock.now()), many=True).data)
 
     @action(detail=True, methods=["get", "post"])
     def held(self, request: Request, pk: str) -> Response:
@@ -760,7 +759,7 @@ class CampaignViewSet(ViewSet):
         campaign = get_object_or_404(access.campaigns_for(request.user), pk=pk)
         if request.method == "POST":
             try:
-                actions.take("try-again", campaign, now=timezone.now())
+                actions.take("try-again", campaign, now=clock.now())
             except actions.ActionRefusedError as refused:
                 raise Conflict(str(refused)) from None
         return Response(MissingSerializer(held.by_field(campaign), many=True).data)
@@ -777,7 +776,7 @@ class CampaignViewSet(ViewSet):
             contact = get_object_or_404(access.contacts_of(request.user, campaign), email__iexact=asked["contact"])
             try:
                 by = request.user.get_username()
-                actions.send_trial(step, contact, asked["to"], by=by, now=timezone.now())
+                actions.send_trial(step, contact, asked["to"], by=by, now=clock.now())
             except actions.ActionRefusedError as refused:
                 raise Conflict(str(refused)) from None
         found = access.trials_for(request.user, campaign)[: Pages.page_size]
@@ -820,7 +819,7 @@ class ContactViewSet(ViewSet):
         if request.method == "POST":
             given = BasisSerializer(data=request.data)
             given.is_valid(raise_exception=True)
-            said, now = given.validated_data, timezone.now()
+            said, now = given.validated_data, clock.now()
             into = get_object_or_404(access.lists_for(request.user), pk=said["list"]) if said.get("list") else None
             evidence = consent.Evidence(
                 consent.Source.API,
@@ -849,7 +848,7 @@ class ContactViewSet(ViewSet):
         given.is_valid(raise_exception=True)
         attributes = given.validated_data.pop("attributes", {})
         try:
-            actions.change_contact(contact, {**attributes, **given.validated_data}, now=timezone.now())
+            actions.change_contact(contact, {**attributes, **given.validated_data}, now=clock.now())
         except actions.ActionRefusedError as refused:
             raise serializers.ValidationError(str(refused)) from None
         return self.retrieve(request, pk)
@@ -895,7 +894,7 @@ class MessageViewSet(ViewSet):
     def retrieve(self, request: Request, key: str) -> Response:
         """One mail, and why it has not gone."""
         message = get_object_or_404(access.messages_for(request.user), key=key)
-        return Response(MessageSerializer(explain(message, now=timezone.now())).data)
+        return Response(MessageSerializer(explain(message, now=clock.now())).data)
 
     @action(detail=True, methods=["post"], url_path="count-as-sent")
     def count_as_sent(self, request: Request, key: str) -> Response:
@@ -911,7 +910,7 @@ class MessageViewSet(ViewSet):
         found = access.messages_for(request.user).filter(key=key)
         get_object_or_404(found)
         try:
-            actions.end_doubts(name, found, by=request.user.get_username(), now=timezone.now())
+            actions.end_doubts(name, found, by=request.user.get_username(), now=clock.now())
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return self.retrieve(request, key)
@@ -962,7 +961,7 @@ class ErasureViewSet(ViewSet):
         given.is_valid(raise_exception=True)
         by = request.user.get_username()
         try:
-            receipt = erasure.erase(given.validated_data["address"], by=by, clock=timezone.now)
+            receipt = erasure.erase(given.validated_data["address"], by=by, clock=clock.now)
         except erasure.ErasureRefusedError as refused:
             raise serializers.ValidationError({"address": [str(refused)]}) from None
         return Response(ErasureSerializer(receipt).data, status=201)
@@ -1164,7 +1163,7 @@ class ReplyViewSet(ViewSet):
         asked.is_valid(raise_exception=True)
         given = dict(asked.validated_data)
         before, limit = given.pop("before"), given.pop("limit")
-        rows = conversations.found(access.replies_for(request.user), conversations.Wanted(**given), now=timezone.now())
+        rows = conversations.found(access.replies_for(request.user), conversations.Wanted(**given), now=clock.now())
         shown, following = conversations.page(rows, before=before, limit=limit)
         return Response({"results": ReplySerializer(shown, many=True).data, "next": following})
 
@@ -1180,7 +1179,7 @@ class ReplyViewSet(ViewSet):
         given = ReplyChangeSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         try:
-            conversations.change(reply, given.validated_data, by=request.user.get_username(), clock=timezone.now)
+            conversations.change(reply, given.validated_data, by=request.user.get_username(), clock=clock.now)
         except conversations.NotSnoozedError as refused:
             raise serializers.ValidationError({"snoozed_until": [str(refused)]}) from None
         return self.retrieve(request, pk)
@@ -1192,7 +1191,7 @@ class ReplyViewSet(ViewSet):
         given = AnswerSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         try:
-            made = actions.answer(reply, **given.validated_data, by=request.user.get_username(), now=timezone.now())
+            made = actions.answer(reply, **given.validated_data, by=request.user.get_username(), now=clock.now())
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return Response(AnswerSerializer(made).data, status=202)
@@ -1306,7 +1305,7 @@ class EndpointViewSet(ViewSet):
         given.is_valid(raise_exception=True)
         values = {name: value for name, value in given.validated_data.items() if name != "enabled"}
         try:
-            made, secret = hooks.create(**values, now=timezone.now())
+            made, secret = hooks.create(**values, now=clock.now())
         except hooks.HookRefusedError as refused:
             raise serializers.ValidationError({"url": [str(refused)]}) from None
         return Response({**EndpointSerializer(made).data, "secret": secret}, status=201)
@@ -1326,7 +1325,7 @@ class EndpointViewSet(ViewSet):
         if enabled is True:
             actions.switch_on_hook(endpoint)
         elif enabled is False:
-            hooks.switch_off(endpoint, now=timezone.now())
+            hooks.switch_off(endpoint, now=clock.now())
         return self.retrieve(request, pk)
 
     def destroy(self, request: Request, pk: str) -> Response:
@@ -1339,14 +1338,14 @@ class EndpointViewSet(ViewSet):
     def rotate(self, request: Request, pk: str) -> Response:
         """A new secret, in this answer alone. For 24 hours posts are signed with the one before as well."""
         self._allow(request)
-        return Response({"secret": hooks.rotate(self._found(request, pk), now=timezone.now())})
+        return Response({"secret": hooks.rotate(self._found(request, pk), now=clock.now())})
 
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
         """Post a test event; 409 where it is switched off."""
         self._allow(request)
         try:
-            made = actions.test_hook(self._found(request, pk), now=timezone.now())
+            made = actions.test_hook(self._found(request, pk), now=clock.now())
         except actions.ActionRefusedError as refused:
             raise Conflict(str(refused)) from None
         return Response(DeliverySerializer(made).data, status=202)
@@ -1376,7 +1375,7 @@ class EndpointViewSet(ViewSet):
         endpoint = self._found(request, pk)
         given = RedeliverSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        return Response({"count": actions.redeliver(endpoint, **given.validated_data, now=timezone.now())}, status=202)
+        return Response({"count": actions.redeliver(endpoint, **given.validated_data, now=clock.now())}, status=202)
 
     def _found(self, request: Request, pk: str) -> Endpoint:
         found: Endpoint = get_object_or_404(access.endpoints_for(request.user), pk=pk)

@@ -22,6 +22,7 @@ from campaigns import access, actions, answers, conversations, originals, replie
 from campaigns.conversations import NOBODY_YET, State, Wanted
 from campaigns.models import Reply, ReplyLabel, TrialMail
 from providers.accounts import inbox as mails
+from tenants import clock
 
 PER_PAGE = 30
 MORNING = 9
@@ -46,7 +47,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 def thread(request: HttpRequest, id: int) -> HttpResponse:
     """One conversation beside the list; whoever opens it has read it."""
     reply = _reply(request, id)
-    conversations.read(reply, now=timezone.now())
+    conversations.read(reply, now=clock.now())
     return render(request, "campaigns/inbox.html", {**_list(request), **_thread(request, reply)})
 
 
@@ -63,12 +64,12 @@ def answer(request: HttpRequest, id: int) -> HttpResponse:
     except ValueError:
         raise Http404 from None
     try:
-        actions.answer(reply, text, by=request.user.get_username(), once=once, now=timezone.now())
+        actions.answer(reply, text, by=request.user.get_username(), once=once, now=clock.now())
     except actions.ActionRefusedError as refused:
         found = {**_list(request), **_thread(request, reply), "draft": text, "once": once, "problems": refused.problems}
         return render(request, "campaigns/inbox.html", found)
     if request.POST.get("then") == "done":
-        conversations.finish(reply, now=timezone.now())
+        conversations.finish(reply, now=clock.now())
         messages.success(request, _("Your answer is on its way, and the conversation is done."))
         return redirect(_back(request))
     messages.success(request, _("Your answer is on its way."))
@@ -163,7 +164,7 @@ def _label(request: HttpRequest, reply: Reply) -> tuple[bool, str]:
     label = request.POST.get("label", "")
     if label not in ReplyLabel:
         raise Http404
-    replies.decide(reply, label, by=request.user.get_username(), clock=timezone.now)
+    replies.decide(reply, label, by=request.user.get_username(), clock=clock.now)
     if label == ReplyLabel.OPT_OUT:
         return True, _("Nothing is sent to this person any more.")
     return True, _("The label is “%(label)s”.") % {"label": ReplyLabel(label).label}
@@ -181,7 +182,7 @@ def _snooze(request: HttpRequest, reply: Reply) -> tuple[bool, str]:
     try:
         if until is None:
             raise conversations.NotSnoozedError(_("Choose a time to come."))
-        conversations.snooze(reply, until, now=timezone.now())
+        conversations.snooze(reply, until, now=clock.now())
     except conversations.NotSnoozedError as refused:
         messages.error(request, str(refused))
         return True, ""
@@ -189,7 +190,7 @@ def _snooze(request: HttpRequest, reply: Reply) -> tuple[bool, str]:
 
 
 def _done(request: HttpRequest, reply: Reply) -> tuple[bool, str]:
-    conversations.finish(reply, now=timezone.now())
+    conversations.finish(reply, now=clock.now())
     return False, _("Done, until they write again.")
 
 
@@ -259,7 +260,7 @@ def _with(url: str, asked: Mapping[str, str]) -> str:
 
 
 def _list(request: HttpRequest) -> dict[str, Any]:
-    asked, now = _wanted(request), timezone.now()
+    asked, now = _wanted(request), clock.now()
     wanted = Wanted(
         state=asked.get("state", State.OPEN),
         label=asked.get("label", ""),
@@ -292,7 +293,7 @@ def _asked_with(asked: Mapping[str, str], name: str, value: str) -> dict[str, st
 
 def _thread(request: HttpRequest, reply: Reply) -> dict[str, Any]:
     may_lift = request.user.is_staff and request.user.has_perm("campaigns.delete_suppression")
-    now = timezone.now()
+    now = clock.now()
     found = conversations.of(reply)
     standing = found.standing
     signature = standing.message.sender.signature if standing.message.sender else ""

@@ -7,14 +7,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from campaigns import feedback, jobs, optout, signups
 from campaigns.models import Contact, ContactList, Message
-from tenants import context
+from tenants import clock, context
 
 # Days, as the page's buttons post them.
 PAUSES = ("30", "90")
@@ -63,22 +63,22 @@ def _act(request: HttpRequest, message: Message) -> bool:
     remote_ip = _remote_ip(request)
     match request.POST.get("scope"):
         case None:
-            feedback.opted_out(message, how=optout.ONE_CLICK, clock=timezone.now, remote_ip=remote_ip)
+            feedback.opted_out(message, how=optout.ONE_CLICK, clock=clock.now, remote_ip=remote_ip)
         case "everything":
-            feedback.opted_out(message, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+            feedback.opted_out(message, how=optout.PAGE, clock=clock.now, remote_ip=remote_ip)
         case "list":
             own = [message.campaign.list_id]
-            feedback.opted_out(message, lists=own, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+            feedback.opted_out(message, lists=own, how=optout.PAGE, clock=clock.now, remote_ip=remote_ip)
         case "lists":
             kept = set(request.POST.getlist("keep"))
-            on = optout.standing(message, now=timezone.now()).lists
+            on = optout.standing(message, now=clock.now()).lists
             left = [one.pk for one in on if str(one.pk) not in kept]
-            feedback.opted_out(message, lists=left, how=optout.PAGE, clock=timezone.now, remote_ip=remote_ip)
+            feedback.opted_out(message, lists=left, how=optout.PAGE, clock=clock.now, remote_ip=remote_ip)
         case "pause" if request.POST.get("days") in PAUSES:
             days = int(request.POST["days"])
-            feedback.paused(message, days=days, clock=timezone.now, remote_ip=remote_ip)
+            feedback.paused(message, days=days, clock=clock.now, remote_ip=remote_ip)
         case "resume":
-            feedback.paused(message, days=0, clock=timezone.now)
+            feedback.paused(message, days=0, clock=clock.now)
         case _:
             return False
     return True
@@ -90,7 +90,7 @@ def _page(request: HttpRequest, message: Message, status: int = 200, done: str =
         "pauses": PAUSES,
         "agency": context.current_agency().name,
         "address": _masked(message.contact.email),
-        "standing": optout.standing(message, now=timezone.now()),
+        "standing": optout.standing(message, now=clock.now()),
     }
     return render(request, "campaigns/opt_out.html", found, status=status)
 
@@ -146,7 +146,7 @@ def sign_up(request: HttpRequest, token: str) -> HttpResponse:
         written = request.POST.get("email", "")[:300]
         visit = _visit(request, promise, request.headers.get("origin", ""))
         try:
-            asked = signups.ask(into, written, visit, language=language, now=timezone.now())
+            asked = signups.ask(into, written, visit, language=language, now=clock.now())
         except signups.SignUpClosedError:
             return _sign_up_closed(request, into)
         except signups.SignUpRefusedError as refused:
@@ -168,7 +168,7 @@ def _sign_up_closed(request: HttpRequest, into: ContactList) -> HttpResponse:
 @_private
 def confirm(request: HttpRequest, token: str) -> HttpResponse:
     """The page behind the link of a confirmation mail: programs open links, so only its button acts."""
-    now = timezone.now()
+    now = clock.now()
     standing, row = signups.standing(token, now=now)
     with translation.override(row.language if row else _language(request, None)):
         agency = context.current_agency().name

@@ -84,7 +84,7 @@ from campaigns.models import (
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
-from tenants import context
+from tenants import clock, context
 
 CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
@@ -116,7 +116,7 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
     form = CampaignForm(
         request.POST or None,
         lists=access.lists_for(request.user),
-        accounts=routes.plannable(context.current_agency(), now=timezone.now()),
+        accounts=routes.plannable(context.current_agency(), now=clock.now()),
     )
     first = VariantFields(request.POST or None, prefix="first")
     follow_ups = steps(request.POST if "steps-TOTAL_FORMS" in request.POST else None, more=_more(request))
@@ -137,7 +137,7 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
 def campaign_sequence(request: HttpRequest, id: int) -> HttpResponse:
     """The steps of a campaign; what a change does to whom is shown before it is saved."""
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
-    now = timezone.now()
+    now = clock.now()
     sequence = steps(
         request.POST or None, more=_more(request), initial=[initial(one) for one in changes.steps_of(campaign)]
     )
@@ -165,7 +165,7 @@ def campaign_detail(request: HttpRequest, id: int) -> HttpResponse:
     found |= {
         "doubts": _doubts(request, id),
         "missing": held.by_field(campaign, shown=HELD_SHOWN),
-        "came_back": trials.came_back(request.user.get_username(), campaign, now=timezone.now())[:TRIALS_SHOWN],
+        "came_back": trials.came_back(request.user.get_username(), campaign, now=clock.now())[:TRIALS_SHOWN],
     }
     return render(request, "campaigns/campaign_detail.html", found)
 
@@ -182,7 +182,7 @@ def campaign_progress(request: HttpRequest, id: int) -> HttpResponse:
 def campaign_forecast(request: HttpRequest, id: int) -> HttpResponse:
     """The part of a campaign's page that takes a moment to reckon: when it will have gone."""
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
-    report = forecast.report(campaign, now=timezone.now())
+    report = forecast.report(campaign, now=clock.now())
     found: dict[str, Any] = {"forecast": report.forecast, "outcome": report.outcome, "charts": {}}
     if made := report.forecast:
         found["days"], found["more"] = made.days[:FORESEEN_DAYS], max(0, len(made.days) - FORESEEN_DAYS)
@@ -213,10 +213,10 @@ def campaign_choice(request: HttpRequest, id: int, step: int) -> HttpResponse:
     letter, by = request.POST.get("variant", ""), request.user.get_username()
     try:
         if letter:
-            choices.choose(found, letter, by=by, now=timezone.now())
+            choices.choose(found, letter, by=by, now=clock.now())
             messages.success(request, _("New contacts get variant %(letter)s from now on.") % {"letter": letter})
         else:
-            choices.take_back(found, by=by, now=timezone.now())
+            choices.take_back(found, by=by, now=clock.now())
             messages.success(request, _("All variants are tried again, and the comparison begins anew."))
     except choices.ChoiceRefusedError as refused:
         messages.error(request, str(refused))
@@ -228,7 +228,7 @@ def campaign_choice(request: HttpRequest, id: int, step: int) -> HttpResponse:
 def campaign_inspection(request: HttpRequest, id: int) -> HttpResponse:
     """The part of a draft's page that takes a moment to find: what is to be said of its texts."""
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
-    found = {"campaign": campaign, "findings": inspection.inspect(campaign, now=timezone.now())}
+    found = {"campaign": campaign, "findings": inspection.inspect(campaign, now=clock.now())}
     return render(request, "campaigns/_inspection.html", found)
 
 
@@ -314,7 +314,7 @@ def campaign_trials(request: HttpRequest, id: int) -> HttpResponse:
         raise Http404
     try:
         to, by = request.POST.getlist("to"), request.user.get_username()
-        done = actions.send_trial(step, contact, to, by=by, now=timezone.now(), variant=variant)
+        done = actions.send_trial(step, contact, to, by=by, now=clock.now(), variant=variant)
         messages.success(request, done)
     except actions.ActionRefusedError as refused:
         for problem in refused.problems:
@@ -331,7 +331,7 @@ def campaign_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
     if action not in actions.ACTIONS:
         raise Http404
     try:
-        messages.success(request, actions.take(action, campaign, now=timezone.now()))
+        messages.success(request, actions.take(action, campaign, now=clock.now()))
     except actions.ActionRefusedError as refused:
         for problem in refused.problems:
             messages.error(request, problem)
@@ -352,7 +352,7 @@ def campaign_doubts(request: HttpRequest, id: int, action: str) -> HttpResponse:
         except ValueError:
             raise Http404 from None
     try:
-        done = actions.end_doubts(action, found, by=request.user.get_username(), now=timezone.now())
+        done = actions.end_doubts(action, found, by=request.user.get_username(), now=clock.now())
         messages.success(request, done)
     except actions.ActionRefusedError as refused:
         messages.error(request, str(refused))
@@ -427,7 +427,7 @@ def erasures(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         by = request.user.get_username()
         try:
-            receipt = erasure.erase(form.cleaned_data["address"], by=by, clock=timezone.now)
+            receipt = erasure.erase(form.cleaned_data["address"], by=by, clock=clock.now)
         except erasure.ErasureRefusedError as refused:
             form.add_error("address", str(refused))
         else:
@@ -449,7 +449,7 @@ def webhooks(request: HttpRequest) -> HttpResponse:
     form = EndpointForm(request.POST or None)
     if form.is_valid():
         try:
-            made, secret = hooks.create(**form.cleaned_data, now=timezone.now())
+            made, secret = hooks.create(**form.cleaned_data, now=clock.now())
         except hooks.HookRefusedError as refused:
             form.add_error("url", str(refused))
         else:
@@ -489,7 +489,7 @@ def webhook_act(request: HttpRequest, id: int, action: str) -> HttpResponse:
     if not access.may_change_endpoints(request.user):
         raise PermissionDenied
     if action == "rotate":
-        return _webhook(request, endpoint, secret=hooks.rotate(endpoint, now=timezone.now()))
+        return _webhook(request, endpoint, secret=hooks.rotate(endpoint, now=clock.now()))
     try:
         messages.success(request, WEBHOOK_ACTIONS[action](endpoint, request))
     except actions.ActionRefusedError as refused:
@@ -544,7 +544,7 @@ def _webhook(
 
 
 def _switch_off_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
-    hooks.switch_off(endpoint, now=timezone.now())
+    hooks.switch_off(endpoint, now=clock.now())
     return _("Switched off. What happens meanwhile is kept for it.")
 
 
@@ -554,7 +554,7 @@ def _switch_on_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
 
 
 def _test_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
-    actions.test_hook(endpoint, now=timezone.now())
+    actions.test_hook(endpoint, now=clock.now())
     return _("A test event is on its way.")
 
 
@@ -566,12 +566,12 @@ def _delete_hook(endpoint: Endpoint, _request: HttpRequest) -> str:
 def _redeliver(endpoint: Endpoint, request: HttpRequest) -> str:
     one = request.POST.get("delivery", "")
     if one.isascii() and one.isdigit() and len(one) < 19:
-        count = actions.redeliver(endpoint, deliveries=[int(one)], now=timezone.now())
+        count = actions.redeliver(endpoint, deliveries=[int(one)], now=clock.now())
     else:
         form = RedeliverForm(request.POST)
         if not form.is_valid():
             raise actions.ActionRefusedError(_("Say since when."))
-        count = actions.redeliver(endpoint, **form.cleaned_data, now=timezone.now())
+        count = actions.redeliver(endpoint, **form.cleaned_data, now=clock.now())
     return ngettext("%(count)d event is posted again.", "%(count)d events are posted again.", count) % {"count": count}
 
 
@@ -596,7 +596,7 @@ def contact_edit(request: HttpRequest, id: int) -> HttpResponse:
     campaign = known.filter(pk=int(back)).first() if re.fullmatch(r"[0-9]{1,9}", back) else None
     if form.is_valid():
         try:
-            messages.success(request, actions.change_contact(contact, form.changed, now=timezone.now()))
+            messages.success(request, actions.change_contact(contact, form.changed, now=clock.now()))
             return redirect("campaigns:detail", campaign.pk) if campaign else redirect("campaigns:contact", contact.pk)
         except actions.ActionRefusedError as refused:
             form.add_error(None, str(refused))
@@ -609,7 +609,7 @@ def contact_edit(request: HttpRequest, id: int) -> HttpResponse:
 def contact_consent(request: HttpRequest, id: int) -> HttpResponse:
     """Say on what grounds a contact is written to, with the evidence of it."""
     contact = get_object_or_404(access.everybody_for(request.user), pk=id)
-    basis, now = BasisForm(request.POST, lists=_lists_of(request, contact)), timezone.now()
+    basis, now = BasisForm(request.POST, lists=_lists_of(request, contact)), clock.now()
     if basis.is_valid():
         said = basis.cleaned_data
         evidence = basis.evidence(by=request.user.get_username(), now=now)
@@ -629,7 +629,7 @@ def contact_consent(request: HttpRequest, id: int) -> HttpResponse:
 def contact_bar(request: HttpRequest, id: int) -> HttpResponse:
     """Never write to a contact again."""
     contact = get_object_or_404(access.everybody_for(request.user), pk=id)
-    count = optout.bar(contact, by=request.user.get_username(), now=timezone.now())
+    count = optout.bar(contact, by=request.user.get_username(), now=clock.now())
     words = ngettext("%(count)d waiting mail is cancelled.", "%(count)d waiting mails are cancelled.", count)
     messages.success(request, f"{_('They are not written to any more.')} {words % {'count': count}}")
     return redirect("campaigns:contact", contact.pk)
@@ -714,7 +714,7 @@ def _add_file(request: HttpRequest, step: Step) -> None:
         messages.error(request, " ".join(str(error) for found in form.errors.values() for error in found))
         return
     upload, inline = form.cleaned_data["file"], form.cleaned_data["inline"]
-    by, now = request.user.get_username(), timezone.now()
+    by, now = request.user.get_username(), clock.now()
     added = files.add(step, upload.name, files.read(upload), inline=inline, by=by, now=now)
     if inline:
         words = _("“%(name)s” is uploaded. Show it in the HTML with %(tag)s.")
@@ -788,7 +788,7 @@ def _live(request: HttpRequest, id: int) -> dict[str, Any]:
     campaign = get_object_or_404(access.campaigns_for(request.user), pk=id)
     return {
         "campaign": summaries.of(campaign),
-        "report": progress(campaign, now=timezone.now()),
+        "report": progress(campaign, now=clock.now()),
         "actions": list(_buttons(campaign)),
     }
 
@@ -797,7 +797,7 @@ def _doubts(request: HttpRequest, id: int) -> dict[str, Any]:
     """The mails in doubt of a campaign, the first of them by name."""
     found = access.messages_for(request.user).filter(campaign=id, status=Message.Status.UNKNOWN).order_by("pk")
     shown = list(found[:DOUBTS_SHOWN])
-    following = doubt.what_next(shown, now=timezone.now()) if shown else []
+    following = doubt.what_next(shown, now=clock.now()) if shown else []
     return {
         "count": found.count() if len(shown) == DOUBTS_SHOWN else len(shown),
         "mails": [{"message": message, "next": one.words} for message, one in zip(shown, following, strict=True)],
@@ -832,7 +832,7 @@ def _draft(form: CampaignForm, first: VariantFields, follow_ups: Any) -> Campaig
         tried = first.wanted_variants(())
         if further or tried["variants"]:
             (one,) = changes.steps_of(campaign)
-            changes.change(campaign, [replace(one, **tried), *further], now=timezone.now())
+            changes.change(campaign, [replace(one, **tried), *further], now=clock.now())
     return campaign
 
 
@@ -844,7 +844,7 @@ def _import(form: UploadForm, by: str) -> Intake:
         cursor.execute("SET LOCAL statement_timeout = 0")
         try:
             return intake.import_file(
-                file.file, file_name=file.name, into=form.into(), now=timezone.now(), grounds=form.grounds(by=by)
+                file.file, file_name=file.name, into=form.into(), now=clock.now(), grounds=form.grounds(by=by)
             )
         except intake.IntakeRefused as error:
             # Leave the transaction in good order, so that what was refused is remembered.

@@ -11,7 +11,6 @@ from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
 from django.utils.timesince import timesince
@@ -27,7 +26,7 @@ from outreach.models import Replacement
 from providers.accounts.admin import TONES, accounts_with_today, condition
 from providers.accounts.models import TrafficClass
 from providers.senders.models import Sender
-from tenants import context, restored
+from tenants import clock, context, restored
 from tenants.models import Agency
 
 ROWS = 20
@@ -164,7 +163,7 @@ def overview(request: HttpRequest, page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operator_overview() -> dict[str, Any]:
-    now = timezone.now()
+    now = clock.now()
     accounts: list[Any] = list(accounts_with_today(now))
     in_use = [one for one in accounts if one.enabled]
     rates = operation.rates(now=now)

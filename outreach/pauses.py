@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
@@ -17,7 +16,7 @@ from campaigns import sources
 from campaigns.models import SourcePause
 from providers.senders import recovering
 from providers.senders.models import Recovery
-from tenants import context, sites
+from tenants import clock, context, sites
 from tenants.models import Agency
 
 # More are not looked at on one page; the oldest are at its end.
@@ -59,7 +58,7 @@ def release(request: HttpRequest, agency: int, kind: str, id: int) -> HttpRespon
     if not given.is_valid():
         messages.error(request, _("Say why: whoever looks at this later has nothing else to go by."))
         return redirect("pauses")
-    by, why, now = request.user.get_username(), given.cleaned_data["why"], timezone.now()
+    by, why, now = request.user.get_username(), given.cleaned_data["why"], clock.now()
     with context.entered(whose):
         if kind == SOURCE:
             source = get_object_or_404(SourcePause.objects.select_related("list"), pk=id)

@@ -1,4 +1,5 @@
-"""What time it is for everybody: the database's, so that hosts whose clocks differ agree on whose lease is over."""
+"""What time it is for everybody: the database's, so that hosts whose clocks differ agree on whose lease is over, and on
+when what a page or a command has launched or opened may go."""
 
 import time
 from datetime import datetime, timedelta
@@ -23,3 +24,20 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self._asked + timedelta(seconds=time.monotonic() - self._at)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the database was asked."""
+        return time.monotonic() - self._at
+
+
+_ASKED_EVERY_SECONDS = 10.0
+_shared: Clock | None = None
+
+
+def now() -> datetime:
+    """The database's time for pages, programs and commands, whatever the clock of their host says."""
+    global _shared
+    if _shared is None or _shared.age > _ASKED_EVERY_SECONDS:
+        _shared = Clock()
+    return _shared()

@@ -74,6 +74,7 @@ def fresh_thread() -> Iterator[None]:
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that travels in time takes the database along, as far as jobs of its own process ask it."""
     monkeypatch.setattr(clock.Clock, "__call__", lambda _: timezone.now())
+    monkeypatch.setattr(clock, "now", lambda: timezone.now())
 
 
 @pytest.fixture

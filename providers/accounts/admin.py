@@ -39,7 +39,7 @@ from providers.accounts.models import (
     TrafficClass,
     WebhookDay,
 )
-from tenants import sites
+from tenants import clock, sites
 from tenants.context import PUBLIC
 from tenants.models import Agency
 
@@ -193,7 +193,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     compressed_fields = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        return accounts_with_today(timezone.now())
+        return accounts_with_today(clock.now())
 
     def get_fieldsets(self, request: HttpRequest, obj: Account | None = None) -> list[tuple[Any, dict[str, Any]]]:
         kind = adapters.KINDS.get(obj.kind) if obj else None
@@ -257,7 +257,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description=gettext_lazy("checks that went well"), empty_value="—")
     def answered(self, account: Account) -> str | None:
-        parts = checkup.history(account, now=timezone.now()).well
+        parts = checkup.history(account, now=clock.now()).well
         lines = [
             (
                 number_format(100 * part, 2),
@@ -271,7 +271,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     def checked(self, account: Account) -> str | None:
         rows = [
             (localize(timezone.localtime(one.at)), f"{one.milliseconds} ms", one.detail or _("fine"))
-            for one in checkup.history(account, now=timezone.now()).latest
+            for one in checkup.history(account, now=clock.now()).latest
         ]
         return format_html_join("", "<p>{} · {} · {}</p>", rows) or None
 
@@ -286,7 +286,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description=gettext_lazy("heard in the last days"), empty_value="—")
     def events_heard(self, account: Account) -> str | None:
-        heard = webhooks.heard(account, now=timezone.now())
+        heard = webhooks.heard(account, now=clock.now())
         lines = [
             (number_format(count, force_grouping=True), str(result.label)) for result, count in heard.results.items()
         ]
@@ -299,7 +299,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.action(description=gettext_lazy("Try the account again"), permissions=["change"])
     def try_again(self, request: HttpRequest, accounts: QuerySet[Account]) -> None:
         for account in accounts:
-            health.reopen(account.pk, now=timezone.now())
+            health.reopen(account.pk, now=clock.now())
             self.message_user(request, _("%(account)s is tried again.") % {"account": account}, messages.SUCCESS)
 
 
@@ -367,12 +367,12 @@ def condition(account: Account) -> tuple[str, str]:
     state = _health(account)
     if state.blocked:
         return "blocked", _("Blocked")
-    return ("healthy", _("Ready")) if state.open(timezone.now()) else ("pause", _("Tried again shortly"))
+    return ("healthy", _("Ready")) if state.open(clock.now()) else ("pause", _("Tried again shortly"))
 
 
 def _warn_of_cuts(site: ModelAdmin, request: HttpRequest, account: Account) -> None:
     """Say which limits are below what was sent already: they hold, so nothing more leaves for now."""
-    for cut in ledger.overdrawn(account, now=timezone.now()):
+    for cut in ledger.overdrawn(account, now=clock.now()):
         month = cut.period == Period.MONTH
         text = _(
             "%(account)s, “%(limit)s”%(whose)s: %(allowed)s is less than the %(used)s sent already, so nothing leaves "

@@ -22,7 +22,7 @@ from providers.senders import dkim, dns, pool, recovering, recovery, warming
 from providers.senders.ledger import local_day
 from providers.senders.models import DkimKey, DnsCheck, DomainDay, Home, Recovery, Sender, SenderDay, SenderDomain
 from providers.senders.published import Level
-from tenants import context, sites
+from tenants import clock, context, sites
 
 
 def allotted() -> QuerySet[Account]:
@@ -112,14 +112,14 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         # What is new has to warm up, unless a person says that it is warm.
         found: dict[str, Any] = super().get_changeform_initial_data(request)
-        return {"warmup_started_on": local_day(timezone.now(), context.current_agency().zone), **found}
+        return {"warmup_started_on": local_day(clock.now(), context.current_agency().zone), **found}
 
     def has_delete_permission(self, request: HttpRequest, obj: SenderDomain | None = None) -> bool:
         return False
 
     def save_model(self, request: HttpRequest, obj: SenderDomain, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        today = DomainDay.objects.filter(domain=obj, day=local_day(timezone.now(), context.current_agency().zone))
+        today = DomainDay.objects.filter(domain=obj, day=local_day(clock.now(), context.current_agency().zone))
         _warn_of_cut(self, request, obj, obj.per_day, today.values_list("used", flat=True).first())
 
     @admin.display(description=gettext_lazy("senders"), ordering="count")
@@ -139,7 +139,7 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description=gettext_lazy("planned and sent"), empty_value="—")
     def planned_and_sent(self, domain: SenderDomain) -> str | None:
-        days = warming.days(domain, today=local_day(timezone.now(), context.current_agency().zone))
+        days = warming.days(domain, today=local_day(clock.now(), context.current_agency().zone))
         if not days:
             return None
         head = [_("Day"), _("Planned"), _("Allowed"), _("Sent")]
@@ -183,7 +183,7 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.action(description=gettext_lazy("Check the DNS"), permissions=["change"])
     def check_dns(self, request: HttpRequest, domains: QuerySet[SenderDomain]) -> None:
-        for found in dns.check_all(now=timezone.now(), domains=domains):
+        for found in dns.check_all(now=clock.now(), domains=domains):
             self._say(request, found)
 
     @admin.action(description=gettext_lazy("Make a DKIM key"), permissions=["change"])
@@ -198,7 +198,7 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
 
         def ask() -> None:
             with context.entered(agency):
-                self._say(request, dns.check(domain, now=timezone.now()))
+                self._say(request, dns.check(domain, now=clock.now()))
 
         transaction.on_commit(ask)
 
@@ -207,7 +207,7 @@ class DomainAdmin(ModelAdmin):  # type: ignore[misc]
         self._make_key(request, domain)
 
     def _make_key(self, request: HttpRequest, domain: SenderDomain) -> None:
-        record = dkim.record(dkim.make(domain, now=timezone.now()))
+        record = dkim.record(dkim.make(domain, now=clock.now()))
         text = _(
             "Publish this TXT record at %(name)s, then check the DNS: once it is seen, mails are signed. %(value)s"
         )
@@ -313,7 +313,7 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sender]:
         today = SenderDay.objects.filter(
-            sender=OuterRef("pk"), day=local_day(timezone.now(), context.current_agency().zone)
+            sender=OuterRef("pk"), day=local_day(clock.now(), context.current_agency().zone)
         )
         found: QuerySet[Sender] = super().get_queryset(request)
         return found.annotate(used=Subquery(today.values("used")[:1]))
@@ -330,7 +330,7 @@ class SenderAdmin(OwnAccounts, ModelAdmin):  # type: ignore[misc]
 
     def save_model(self, request: HttpRequest, obj: Sender, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        today = SenderDay.objects.filter(sender=obj, day=local_day(timezone.now(), context.current_agency().zone))
+        today = SenderDay.objects.filter(sender=obj, day=local_day(clock.now(), context.current_agency().zone))
         _warn_of_cut(self, request, obj, obj.per_day, today.values_list("used", flat=True).first())
 
     @admin.display(description=gettext_lazy("today"), ordering="used")
@@ -400,7 +400,7 @@ class RecoveryAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def save_model(self, request: HttpRequest, obj: Recovery, form: Any, change: bool) -> None:
-        agency, by, now = context.current_agency(), request.user.get_username(), timezone.now()
+        agency, by, now = context.current_agency(), request.user.get_username(), clock.now()
         if change:
             done = recovering.release(obj, agency, by=by, why=obj.ended_why, now=now)
         else:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -13,6 +12,7 @@ from rest_framework.viewsets import ViewSet
 
 from providers.senders import dkim, dns
 from providers.senders.models import DkimKey, DnsCheck, SenderDomain
+from tenants import clock
 
 
 class DnsFindingSerializer(serializers.Serializer[Any]):
@@ -69,14 +69,14 @@ class DomainViewSet(ViewSet):
     def check_dns(self, request: Request, pk: str) -> Response:
         """Ask the DNS now, for up to 10 seconds. A DKIM key whose record is seen signs from then on."""
         domain = get_object_or_404(_domains(request, "change"), pk=pk)
-        dns.check(domain, now=timezone.now())
+        dns.check(domain, now=clock.now())
         return Response(_shown(_domains(request, "change").get(pk=pk)))
 
     @action(detail=True, methods=["post"], url_path="dkim-keys")
     def make_key(self, request: Request, pk: str) -> Response:
         """Make the next DKIM key, unless one waits for its record."""
         domain = get_object_or_404(_domains(request, "change"), pk=pk)
-        return Response(DkimKeySerializer(dkim.make(domain, now=timezone.now())).data, status=201)
+        return Response(DkimKeySerializer(dkim.make(domain, now=clock.now())).data, status=201)
 
 
 def _domains(request: Request, need: str) -> Any:

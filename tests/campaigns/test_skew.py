@@ -7,16 +7,18 @@ import time_machine
 from django.conf import settings
 from django.utils import timezone
 
-from campaigns import dispatch, jobs, launch
+from campaigns import dispatch, due, jobs, launch
 from campaigns.models import Message
-from providers.accounts import ledger
+from providers.accounts import health, ledger
 from tenants import clock, context
 from tenants import jobs as queue
 from tenants.models import Agency
+from tenants.users.models import User
 from tests import stage
+from tests.visitor import Visitor, at
 
 DATABASE_NOW = clock.database_now
-CALL = clock.Clock.__call__
+CALL, NOW = clock.Clock.__call__, clock.now
 AHEAD = timedelta(minutes=10)
 
 
@@ -24,6 +26,7 @@ AHEAD = timedelta(minutes=10)
 def _apart(one_clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clocks of this process and of the database are two."""
     monkeypatch.setattr(clock.Clock, "__call__", CALL)
+    monkeypatch.setattr(clock, "now", NOW)
 
 
 def statuses(agency: Agency) -> set[str]:
@@ -79,3 +82,27 @@ def test_a_job_that_runs_is_not_taken_again_by_a_worker_whose_clock_is_ahead(alp
     assert len(broker._take()) == 1
     with time_machine.travel(timezone.now() + 2 * AHEAD, tick=True):
         assert broker._take() == []
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_what_a_host_launches_and_opens_whose_clock_is_a_day_off_is_due_by_the_databases(
+    alpha: Agency, carol: User, days: int
+) -> None:
+    smtp = stage.accounts()["smtp"]
+    stage.allot(alpha, smtp)
+    with context.entered(alpha):
+        made = stage.campaign(stage.contact_list("a", 3), traffic_class="bulk")
+    health.block(smtp.pk, "key revoked", now=clock.database_now())
+    operator = Visitor("localhost")
+    with time_machine.travel(timezone.now() + timedelta(days=days), tick=True):
+        operator.force_login(User.objects.create_superuser("olga@operator.test", "correct horse battery"))
+        operator.post("/admin/accounts/account/", {"action": "try_again", "_selected_action": [smtp.pk]})
+        at(alpha, carol).post(f"/campaigns/{made.pk}/launch/")
+    now = clock.database_now()
+    with context.entered(alpha):
+        made.refresh_from_db()
+        assert made.launched_at is not None
+        assert abs(made.launched_at - now) < timedelta(minutes=5)
+        assert due.find(now=now).accounts == [smtp.pk]
+    # Else it would not be filled gradually, or never again.
+    assert health.room(health.of(smtp.pk), 100, now=now) == 1

@@ -4,10 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from campaigns.mail_audit import audit_mails
-from tenants import context
+from tenants import clock, context
 
 
 class Command(BaseCommand):
@@ -20,7 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         with context.public():
-            found = audit_mails(now=timezone.now())
+            found = audit_mails(now=clock.now())
         if options["json"]:
             self.stdout.write(json.dumps({"findings": [asdict(finding) for finding in found]}))
         else:

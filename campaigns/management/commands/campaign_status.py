@@ -4,12 +4,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.utils import timezone
 from rich.console import Console
 from rich.markup import escape
 
 from campaigns import feasibility, progress, tables
 from campaigns.models import Campaign
+from tenants import clock
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -28,7 +28,7 @@ class Command(AgencyCommand):
         campaign = Campaign.objects.filter(pk=options["campaign"]).first()
         if campaign is None:
             raise CommandError(f"{agency.name} has no campaign {options['campaign']}.")
-        report = progress.progress(campaign, now=timezone.now())
+        report = progress.progress(campaign, now=clock.now())
         if options["json"]:
             values = {"id": campaign.pk, "name": campaign.name, "status": campaign.status}
             values |= {

@@ -2,12 +2,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from campaigns import erasure
 from campaigns.models import Erasure
 from providers.accounts.models import OperatorErasure
-from tenants import context
+from tenants import clock, context
 from tenants.commands import named
 
 
@@ -28,10 +27,10 @@ class Command(BaseCommand):
         try:
             if agency:
                 with context.entered(named(agency)):
-                    receipt = erasure.erase(address, by=by, clock=timezone.now)
+                    receipt = erasure.erase(address, by=by, clock=clock.now)
             else:
                 with context.public():
-                    receipt = erasure.erase_everywhere(address, by=by, clock=timezone.now)
+                    receipt = erasure.erase_everywhere(address, by=by, clock=clock.now)
         except erasure.ErasureRefusedError as refused:
             raise CommandError(str(refused)) from None
         for line in erasure.lines(receipt):

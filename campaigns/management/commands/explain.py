@@ -6,10 +6,10 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.utils import timezone
 
 from campaigns.explain import explain
 from campaigns.models import Message
+from tenants import clock
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -25,7 +25,7 @@ class Command(AgencyCommand):
         parser.add_argument("--json", action="store_true")
 
     def within(self, agency: Agency, options: dict[str, Any]) -> None:
-        told = explain(_named(options["message"], agency), now=timezone.now())
+        told = explain(_named(options["message"], agency), now=clock.now())
         if options["json"]:
             self.stdout.write(json.dumps(told.as_dict(), cls=DjangoJSONEncoder))
             return

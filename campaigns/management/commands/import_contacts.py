@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
-from django.utils import timezone
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,6 +22,7 @@ from rich.table import Table
 
 from campaigns import intake
 from campaigns.models import Basis, ContactList, Intake, Verdict
+from tenants import clock
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -54,7 +54,7 @@ class Command(AgencyCommand):
                     stream,
                     file_name=file.name,
                     into=_list(options["into"]),
-                    now=timezone.now(),
+                    now=clock.now(),
                     progress=progress,
                     grounds=intake.Grounds(options["basis"], options["basis_from"], by="import_contacts"),
                     check_mx=options["check_mx"],

@@ -3,9 +3,8 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.utils import timezone
-
 from campaigns import replies
+from tenants import clock
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -20,7 +19,7 @@ class Command(AgencyCommand):
         parser.add_argument("--json", action="store_true")
 
     def within(self, agency: Agency, options: dict[str, Any]) -> None:
-        changed = replies.classify_again(clock=timezone.now)
+        changed = replies.classify_again(clock=clock.now)
         found = replies.judged()
         if options["json"]:
             self.stdout.write(json.dumps({"changed": changed, "judged": [asdict(one) for one in found]}))

@@ -5,11 +5,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from django.db import transaction
-from django.utils import timezone
 
 from campaigns import jobs, launch, pace
 from campaigns.models import Campaign, ContactList, Step
 from providers.accounts.models import TrafficClass
+from tenants import clock
 from tenants.commands import AgencyCommand
 from tenants.models import Agency
 
@@ -46,7 +46,7 @@ class Command(AgencyCommand):
         try:
             with transaction.atomic():
                 campaign = self._draft(options) if options["into"] else _find(options["campaign"])
-                launched = launch.launch(campaign, now=timezone.now())
+                launched = launch.launch(campaign, now=clock.now())
         except launch.LaunchRefusedError as refused:
             raise CommandError("Not launched, nothing was changed. " + " ".join(refused.problems)) from refused
         jobs.ring()

@@ -3,11 +3,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from providers.senders import dkim, dns
 from providers.senders.models import SenderDomain
-from tenants import context
+from tenants import clock, context
 from tenants.commands import named
 
 
@@ -32,8 +31,8 @@ class Command(BaseCommand):
                 raise CommandError(f"No domain of this agency: {', '.join(sorted(unknown))}.")
             if options["make_key"]:
                 for domain in wanted:
-                    dkim.make(domain, now=timezone.now())
-            found = dns.check_all(now=timezone.now(), domains=wanted)
+                    dkim.make(domain, now=clock.now())
+            found = dns.check_all(now=clock.now(), domains=wanted)
             for one in found:
                 if options["json"]:
                     shown = {"domain": one.domain.name, "sound": one.sound, "findings": one.findings}
