@@ -157,6 +157,7 @@ def rendered(alpha: Agency, smtp: Account) -> Iterator[tuple[Envelopes, Claimed]
     """A mail in a worker's hands, and what makes its envelope."""
     with context.entered(alpha):
         html = "<p>{{ company }}, {hello|hi} {{ first_name }} {{ last_name }}</p><a href='https://shop.example/'>x</a>"
+        html += "y" * 1200
         campaign = stage.campaign(stage.contact_list("h", 1), html=html)
         campaign.steps.update(subject="{{ first_name }} {{ company }}: a look at {{ last_name }}")
         launch.launch(campaign, now=NOON)
