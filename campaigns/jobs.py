@@ -136,8 +136,12 @@ def hear() -> None:
 
 @job
 def take_in() -> None:
-    """Act on the mail that came back."""
-    returned.take_in(clock=Clock())
+    """Act on the mail that came back, for as long as a job may."""
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    returned.take_in(clock=clock, interrupted=lambda: clock() >= until)
+    if clock() >= until:
+        jobs.enqueue(take_in)
 
 
 @receiver(inbox.arrived)

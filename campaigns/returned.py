@@ -5,7 +5,7 @@ take_in ─► classify   bounce, complaint, reply, …           (providers.sen
         ─► record     an event each, once; who wants to leave, leaves
         ─► keep       an answer, with what it means            (replies)
 
-Harmless when it runs twice, or in two workers at once: events are stored once.
+Harmless when it runs twice: events are stored once.
 """
 
 import logging
@@ -24,7 +24,7 @@ from providers.senders.inbound import tokens as envelopes
 from providers.senders.inbound.answers import Recipient
 from providers.senders.inbound.labels import Label
 from providers.senders.inbound.verdict import Kind, Verdict, classify
-from tenants import context
+from tenants import bells, context
 from tenants.models import Agency
 
 logger = logging.getLogger(__name__)
@@ -56,24 +56,39 @@ class _Named:
     leaves: bool = False
 
 
-def take_in(*, clock: Callable[[], datetime]) -> int:
-    """Handle the mails that wait; return how many there were. Works in the public schema and enters agencies."""
+def take_in(*, clock: Callable[[], datetime], interrupted: Callable[[], bool] = lambda: False) -> int:
+    """Handle the mails that wait until none is left, or it is interrupted; return how many there were.
+
+    Works in the public schema and enters agencies. One at a time does it.
+    """
     agencies = {agency.pk: agency for agency in context.ready_agencies()}
     count = after = 0
-    while mails := inbox.take(_AT_ONCE, after=after):
-        after = mails[-1].pk
-        for mail in mails:
-            try:
-                verdict, trouble, named = _handle(mail, agencies, clock)
-            except Exception as error:
-                # What is wrong with one mail must not stop the others.
-                logger.exception("a mail that came back could not be handled", extra={"mail": mail.pk})
-                inbox.failed(mail, type(error).__name__, now=clock())
-            else:
-                about = (named.agency.pk, named.key) if named else None
-                inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, about=about, now=clock())
-        count += len(mails)
-    return count
+    while True:
+        with bells.alone(SOURCE) as mine:
+            if not mine:
+                return count
+            while mails := inbox.take(_AT_ONCE, after=after):
+                for mail in mails:
+                    if interrupted():
+                        return count
+                    after = mail.pk
+                    _take_in(mail, agencies, clock)
+                    count += 1
+        # Whoever was told of a mail while we were looking has left it to us.
+        if not inbox.take(1, after=after):
+            return count
+
+
+def _take_in(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]) -> None:
+    try:
+        verdict, trouble, named = _handle(mail, agencies, clock)
+    except Exception as error:
+        # What is wrong with one mail must not stop the others.
+        logger.exception("a mail that came back could not be handled", extra={"mail": mail.pk})
+        inbox.failed(mail, type(error).__name__, now=clock())
+    else:
+        about = (named.agency.pk, named.key) if named else None
+        inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, about=about, now=clock())
 
 
 def _handle(
@@ -89,7 +104,7 @@ def _handle(
     if named is None:
         return verdict, "It names no mail of ours.", None
     with context.entered(named.agency):
-        feedback.record(_events(mail, verdict, named.key), now=clock())
+        feedback.record(_events(mail, verdict, named), now=clock())
         message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
         if message is not None and verdict.kind in (Kind.HUMAN, Kind.AUTO_REPLY) and not named.leaves:
             kept = replies.keep(message, verdict, digest=mail.digest, received_at=mail.received_at)
@@ -135,11 +150,14 @@ def _key(message_id: str) -> UUID | None:
         return None
 
 
-def _events(mail: InboundMail, verdict: Verdict, key: UUID) -> list[Heard]:
+def _events(mail: InboundMail, verdict: Verdict, named: _Named) -> list[Heard]:
     def event(type_: EventType, place: int, **more: str | BounceClass) -> Heard:
         raw_id = f"{mail.digest.hex}.{place}"
-        return Heard(SOURCE, raw_id, type_, mail.received_at, mail.received_at, key, **more)  # type: ignore[arg-type]
+        return Heard(SOURCE, raw_id, type_, mail.received_at, mail.received_at, named.key, **more)  # type: ignore[arg-type]
 
+    if named.leaves:
+        # Written by a mail program whose user pressed a button, so nobody has replied.
+        return [event(EventType.OTHER, 0, detail="the way out by mail")]
     if verdict.kind is Kind.HUMAN:
         return [event(EventType.REPLIED, 0, detail=str(verdict.label))]
     if verdict.kind is Kind.AUTO_REPLY:

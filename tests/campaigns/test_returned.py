@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +20,7 @@ from providers.accounts.models import Account, InboundMail
 from providers.accounts.receiving import Receiver, serve
 from providers.senders.inbound import tokens as envelopes
 from providers.senders.models import Event
-from tenants import context
+from tenants import bells, context
 from tenants.jobs import waiting
 from tenants.models import Agency
 from tests import stage
@@ -101,6 +102,9 @@ def test_the_way_out_by_mail_leads_out(alpha: Agency, beta: Agency, smtp: Accoun
     assert came(raw).trouble == ""
     with context.entered(alpha):
         assert Suppression.objects.get().value == message.contact.email
+        facts = MessageFacts.objects.get(message=message)
+        assert facts.unsubscribed_at
+        assert facts.replied_at is None
     with context.entered(beta):
         assert not Suppression.objects.exists()
 
@@ -296,3 +300,29 @@ def test_what_cannot_be_stored_is_not_taken(
     with smtplib.SMTP("127.0.0.1", server[0], timeout=10) as client, pytest.raises(smtplib.SMTPDataError) as refused:
         client.sendmail("a@b.test", [f"x@{DOMAIN}"], b"x: y\r\n\r\nz")
     assert refused.value.smtp_code == 451
+
+
+def test_a_worker_stops_in_time_and_another_does_nothing_beside_it(
+    alpha: Agency, smtp: Account, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """A job that outlives its time is killed in the middle, and what two do at once they do twice."""
+    with context.entered(alpha):
+        messages = sent(alpha, smtp, 3)
+    connection.set_schema_to_public()
+    for message in messages:
+        inbox.keep("", [address(alpha, message)], mail("Your message was rejected: 550 5.1.1 user unknown\n"))
+    looks = iter([False, True])
+    assert returned.take_in(clock=lambda: NOW, interrupted=lambda: next(looks)) == 1
+    assert told(alpha) == [(EventType.BOUNCED, BounceClass.HARD)]
+    with monkeypatch.context() as patch:
+        patch.setattr(bells, "alone", lambda _: nullcontext(False))
+        assert returned.take_in(clock=lambda: NOW) == 0
+    # None of its time is left: whoever comes next goes on.
+    settings.DRAIN_SECONDS = 0
+    before = waiting()
+    jobs.take_in()
+    assert waiting() == before + 1
+    settings.DRAIN_SECONDS = 15
+    jobs.take_in()
+    assert not inbox.pending()
+    assert len(told(alpha)) == 3
