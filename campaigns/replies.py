@@ -26,7 +26,8 @@ _AT_ONCE = 500
 
 
 def keep(message: Message, verdict: Verdict, *, digest: UUID, received_at: datetime) -> Reply | None:
-    """Store an answer to this mail of the agency entered now, once, and return it; nothing of who was erased."""
+    """Store an answer to this mail of the agency entered now, once however often it is brought, and return it; nothing
+    of who was erased."""
     with transaction.atomic():
         erased.hold()
         if erased.mails([message.key]):
@@ -36,14 +37,19 @@ def keep(message: Message, verdict: Verdict, *, digest: UUID, received_at: datet
 
 def _keep(message: Message, verdict: Verdict, digest: UUID, received_at: datetime) -> Reply:
     found, span = verdict.label or Label.OTHER, _stored(verdict.label_span)[:200]
+    own_id, text = _stored(verdict.own_id)[:500], _stored(verdict.text)
+    # A server on its way writes a line above a mail, and another one above the same mail when it is brought again.
+    Message.objects.select_for_update(no_key=True).get(pk=message.pk)
+    if own_id and (same := Reply.objects.filter(message=message, own_id=own_id, text=text).first()):
+        return same
     kept, _new = Reply.objects.get_or_create(
         digest=digest,
         defaults={
             "message": message,
-            "own_id": _stored(verdict.own_id)[:500],
+            "own_id": own_id,
             "sender": _stored(verdict.sender)[:320],
             "subject": _stored(verdict.subject)[:500],
-            "text": _stored(verdict.text),
+            "text": text,
             "signed": _stored(verdict.signed),
             "automatic": verdict.kind is Kind.AUTO_REPLY,
             "label": _taught(found, span),

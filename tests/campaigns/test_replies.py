@@ -33,7 +33,8 @@ def smtp(alpha: Agency, beta: Agency) -> Account:
 
 def answered(message: Message, text: str, headers: str = "") -> Reply:
     """An answer is kept as if it had just come."""
-    found = replies.keep(message, classify(reply(text, headers=headers)), digest=uuid4(), received_at=NOW)
+    raw = reply(text, headers=headers).replace(b"<n1@mx.test>", f"<{uuid4()}@mx.test>".encode())
+    found = replies.keep(message, classify(raw), digest=uuid4(), received_at=NOW)
     assert found is not None
     return found
 
@@ -63,6 +64,20 @@ def test_an_answer_is_kept_once_with_what_its_sender_wrote(alpha: Agency, beta: 
         assert again == kept
     with context.entered(alpha):
         assert not Reply.objects.exists()
+
+
+def test_an_answer_that_is_brought_again_by_another_way_is_the_same(alpha: Agency, beta: Agency, smtp: Account) -> None:
+    """A server before ours that did not hear our 250 brings it again, and writes another line above it."""
+    with context.entered(alpha):
+        message = sent(alpha, smtp)[0]
+    raw = reply("How much is it?").replace(b"7c3e1f@sender.test", f"{message.key}@sender.test".encode())
+    raw = raw.replace(b"<n1@mx.test>", b"<answer1@mx.test>")
+    for number in (1, 2):
+        came(f"Received: by mx.test with ESMTP id {number}\r\n".encode() + raw)
+    # Some programs call all their mails the same.
+    came(raw.replace(b"How much is it?", b"And when?"))
+    with context.entered(alpha):
+        assert sorted(Reply.objects.values_list("text", flat=True)) == ["And when?", "How much is it?"]
 
 
 def test_an_absence_is_kept_with_its_day(alpha: Agency, smtp: Account) -> None:
