@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.db.models import Min, QuerySet, Sum
+from django.db.models import Max, Min, QuerySet, Sum
 
 from campaigns import sources
 from campaigns.models import Message
@@ -90,13 +90,17 @@ def rates(*, now: datetime) -> defaultdict[int | None, Rates]:
     """What became of each account's mails of the last days, by account; under None of all together."""
     rows = (
         _days(utc_day(now) - timedelta(days=RATE_DAYS - 1))
-        .filter(account__health__heard_at__isnull=False)
         .values_list("account")
-        .annotate(Sum("used"), Sum("delivered"), Sum("bounced"), Sum("complained"))
+        .annotate(
+            Sum("used"), Sum("delivered"), Sum("bounced"), Sum("complained"), heard=Max("account__health__heard_at")
+        )
     )
     telling = health.telling()
     found: defaultdict[int | None, Rates] = defaultdict(Rates)
-    for account, used, delivered, bounced, complained in rows:
+    for account, used, delivered, bounced, complained, heard in rows:
+        # What comes back to an own SMTP pool comes by mail: nobody but the count says that it can be heard.
+        if not heard and not bounced + complained:
+            continue
         for one in (found[account], found[None]):
             one.used += used
             one.telling += used if account in telling else 0

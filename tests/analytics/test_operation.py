@@ -42,7 +42,7 @@ def test_rates_are_of_the_mails_of_which_something_can_be_heard(alpha: Agency, b
     stage.allot(alpha, *accounts.values())
     for name, used in (("resend", 40), ("smtp", 60)):
         reserve(accounts[name], accounts[name].allotments.get(agency=alpha), used, now=NOON)
-    for name, delivered, bounced in (("resend", 30, 1), ("smtp", 0, 3)):
+    for name, delivered, bounced in (("resend", 30, 1), ("smtp", 0, 0)):
         row = LedgerRow.objects.filter(account=accounts[name], agency=None, period=Period.DAY)
         row.update(delivered=delivered, bounced=bounced)
     Health.objects.update_or_create(account=accounts["resend"], defaults={"heard_at": NOON})
@@ -53,8 +53,8 @@ def test_rates_are_of_the_mails_of_which_something_can_be_heard(alpha: Agency, b
     assert (smtp.delivered_percent, smtp.bounced_percent) == (None, None)
     assert (every.delivered_percent, every.bounced_percent) == (75.0, 2.5)
 
-    # A bounce comes back to an own SMTP pool; a delivery never does.
-    Health.objects.update_or_create(account=accounts["smtp"], defaults={"heard_at": NOON})
+    # A bounce comes back to an own SMTP pool, by mail; a delivery never does.
+    LedgerRow.objects.filter(account=accounts["smtp"], agency=None, period=Period.DAY).update(bounced=3)
     found = operation.rates(now=NOON)
     smtp, every = found[accounts["smtp"].pk], found[None]
     assert (smtp.delivered_percent, smtp.bounced_percent) == (None, 5.0)
