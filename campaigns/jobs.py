@@ -57,7 +57,7 @@ def serve() -> None:
     clock = Clock()
     began = clock()
     until = began + timedelta(seconds=settings.DRAIN_SECONDS)
-    while (now := clock()) < until and not (now >= began + turns.LEAST and _wanted()):
+    while not jobs.leaving() and (now := clock()) < until and not (now >= began + turns.LEAST and _wanted()):
         turn = turns.take()
         if turn is None:
             return
@@ -83,7 +83,7 @@ def _drain(agency: Agency, account_id: int, clock: Clock, until: datetime) -> No
         if now - rung >= _TELLS_AFTER:
             rung = now
             ring_for_hooks()
-        return turn.over(now)
+        return jobs.leaving() or turn.over(now)
 
     result = dispatch.drain(account_id, clock=clock, until=until, interrupted=interrupted)
     ring_for_hooks()

@@ -7,7 +7,9 @@ workers held is taken back, or put in doubt, by the lease.
 
 Beside live ones a stopped process would not be missed, so each also leaves marks of life (marks.py). A silent worker is
 killed alone, and django-q2 forks another; a silent guard, which starts workers and rings by the schedules, or a silent
-monitor takes its cluster with it. Whatever was replaced is an error in the log and a row for the operator.
+monitor takes its cluster with it, once those of its workers that live have finished what they have in their hands: what
+is on the wire when a worker is killed is in doubt. Whatever was replaced is an error in the log and a row for the
+operator.
 """
 
 import ctypes
@@ -49,6 +51,16 @@ TOLD_FOR = timedelta(days=90)
 _PR_SET_PDEATHSIG = 1
 
 
+@dataclass(frozen=True)
+class Retirement:
+    """Why a cluster is to be replaced, and until when its workers may finish, by the monotonic clock."""
+
+    part: Replacement.Part
+    pid: int
+    silent_for: float
+    until: float
+
+
 @dataclass
 class Child:
     """One process group that the machine keeps running."""
@@ -60,6 +72,7 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     marks: Path | None = None
+    retires: Retirement | None = None
 
     def has(self, pid: int) -> bool:
         """Whether this process is one of the group."""
@@ -164,7 +177,7 @@ class Machine:
         watched = [child for child in self.children if child.watched]
         seen = heartbeat.silent_for([child.name for child in watched])
         for child in watched:
-            if child.process is None:
+            if child.process is None or child.retires:
                 continue
             up = now - max(child.started, self._awake_since)
             silent_for = min(up, seen.get(child.name, up))
@@ -187,24 +200,51 @@ class Machine:
             self._awake_since = now
         self._looked_at = now
         for child in self.children:
+            if child.retires:
+                self._end_once_left(child, child.retires)
+                continue
             for mark in list(marks.read(child.marks)) if child.marks else ():
                 silent_for = now - max(mark.at, self._awake_since)
                 if silent_for < settings.FROZEN_AFTER_SECONDS:
                     continue
-                mark.path.unlink(missing_ok=True)
                 if not child.has(mark.pid):
                     # It has ended by itself, and its number may be another's by now.
+                    mark.path.unlink(missing_ok=True)
                     continue
                 part = Replacement.Part(mark.part)
-                if part is Replacement.Part.WORKER:
-                    with suppress(ProcessLookupError):
-                        os.kill(mark.pid, signal.SIGKILL)
-                else:
-                    self._kill(child)
-                    self._start(child)
-                self._report(child, part, mark.pid, silent_for)
                 if part is not Replacement.Part.WORKER:
+                    self._retire(child, part, mark.pid, silent_for)
                     break
+                mark.path.unlink(missing_ok=True)
+                _signal(mark.pid, signal.SIGKILL)
+                self._report(child, part, mark.pid, silent_for)
+
+    def _retire(self, child: Child, part: Replacement.Part, pid: int, silent_for: float) -> None:
+        # A job is over by then, or has been ended.
+        until = self._looked_at + float(str(settings.Q_CLUSTER["timeout"]))
+        child.retires = Retirement(part, pid, silent_for, until)
+        found = [mark for mark in marks.read(child.marks) if child.has(mark.pid)] if child.marks else []
+        for mark in found:
+            if mark.part == Replacement.Part.GUARD:
+                # It would fork others for the workers that leave.
+                _signal(mark.pid, signal.SIGSTOP)
+        for mark in found:
+            if mark.part == Replacement.Part.WORKER:
+                _signal(mark.pid, jobs.LEAVE)
+        self._end_once_left(child, child.retires)
+
+    def _end_once_left(self, child: Child, why: Retirement) -> None:
+        now = self._looked_at
+        if now < why.until and any(
+            mark.part == Replacement.Part.WORKER
+            and child.has(mark.pid)
+            and now - max(mark.at, self._awake_since) < settings.FROZEN_AFTER_SECONDS
+            for mark in (marks.read(child.marks) if child.marks else ())
+        ):
+            return
+        self._kill(child)
+        self._start(child)
+        self._report(child, why.part, why.pid, why.silent_for)
 
     def _report(self, child: Child, part: Replacement.Part, pid: int, silent_for: float) -> None:
         told = f"{child.name}: the {part.value} (process {pid}) gave no sign of life for {silent_for:.0f} s"
@@ -247,10 +287,15 @@ class Machine:
         with suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
-        child.process = None
+        child.process = child.retires = None
         if child.marks is not None:
             shutil.rmtree(child.marks, ignore_errors=True)
             child.marks = None
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def die_with_parent() -> None:

@@ -41,7 +41,8 @@ class Marker:
 
     def __init__(self, folder: str, part: str) -> None:
         self.pid = os.getpid()
-        self._file = os.open(Path(folder, f"{part}.{self.pid}"), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        self._path = Path(folder, f"{part}.{self.pid}")
+        self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         self._job_began: float | None = None
         self.leave()
 
@@ -54,6 +55,10 @@ class Marker:
     def job(self, *, running: bool) -> None:
         """A job begins or ends in this process."""
         self._job_began = time.monotonic() if running else None
+
+    def erase(self) -> None:
+        """This process ends by itself."""
+        self._path.unlink(missing_ok=True)
 
     def keep_leaving(self) -> None:
         """Write the time until this process ends."""
@@ -74,6 +79,7 @@ def listen() -> None:
         jobs.began.connect(_begin, dispatch_uid="outreach.marks.began")
         jobs.guarded.connect(_guarded, dispatch_uid="outreach.marks.guarded")
         jobs.ran.connect(_ran, dispatch_uid="outreach.marks.ran")
+        jobs.left.connect(_left, dispatch_uid="outreach.marks.left")
 
 
 def read(folder: Path) -> Iterator[Mark]:
@@ -103,6 +109,11 @@ def _guarded(**_: Any) -> None:
 def _ran(running: bool, **_: Any) -> None:
     if _marker is not None and _marker.pid == os.getpid():
         _marker.job(running=running)
+
+
+def _left(**_: Any) -> None:
+    if _marker is not None and _marker.pid == os.getpid():
+        _marker.erase()
 
 
 def _mine(part: str) -> Marker:

@@ -6,6 +6,8 @@ cannot choose code.
 """
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -51,8 +53,13 @@ RETURNING id, payload
 ran = Signal()
 # Sent once by each process of a cluster that works on jobs, in that process; `part` is "worker" or "monitor".
 began = Signal()
+# Sent by a worker that leaves its cluster, as the last thing that it does.
+left = Signal()
 # Sent twice a second by the guard of a cluster, which also is its scheduler.
 guarded = Signal()
+# Asks a worker to finish what it has in its hands, to begin nothing else, and to leave.
+LEAVE = signal.SIGUSR1
+_working = _leaving = False
 
 
 class Queue(ORM):  # type: ignore[misc]
@@ -139,9 +146,11 @@ def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
 
 def run(name: str, schema: str, *args: Any) -> None:
     """What every worker runs: the named job, inside its agency. Raises JobError when it fails."""
+    global _working
     function = _known.get(name)
     if function is None:
         raise JobError(f"No function is marked with @job as {name}.")
+    _working = True
     ran.send(sender="tenants.jobs", running=True)
     try:
         if not schema:
@@ -159,6 +168,14 @@ def run(name: str, schema: str, *args: Any) -> None:
         raise JobError(f"{name} failed with {type(error).__name__}; the log says why.") from None
     finally:
         ran.send(sender="tenants.jobs", running=False)
+        _working = False
+        if _leaving:
+            _leave()
+
+
+def leaving() -> bool:
+    """Whether this worker was asked to leave: a long job ends as soon as it can, and leaves the rest to others."""
+    return _leaving
 
 
 def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:
@@ -216,7 +233,21 @@ def guard_workers() -> None:
 
 
 def _worker_began(**_: Any) -> None:
+    signal.signal(LEAVE, _asked_to_leave)
     began.send(sender="tenants.jobs", part="worker")
+
+
+def _asked_to_leave(*_: Any) -> None:
+    global _leaving
+    _leaving = True
+    if not _working:
+        _leave()
+
+
+def _leave() -> None:
+    left.send(sender="tenants.jobs")
+    # At once: its cluster is about to be ended. A job that nobody says is done comes again, and is harmless twice.
+    os._exit(0)
 
 
 def _refuse_foreign(task: dict[str, Any], **_: Any) -> None:
