@@ -230,13 +230,15 @@ class Poster:
             self._send_astray(Event(INBOUND, id_, {}, mail), recipient)
 
     def snapshot(self) -> dict[str, Any]:
-        """`outcomes`, `answers`, `disorder`, `posted` and `left`: how many posts and mails are still to come."""
+        """`outcomes`, `answers`, `disorder`, `posted`, and `left`: how many posts and mails are still to come; `lost`
+        of them only when they are replayed."""
         return {
             "outcomes": {provider: dict(counts) for provider, counts in self.outcomes.items()},
             "answers": {provider: dict(counts) for provider, counts in self.answers.items()},
             "disorder": dict(self.disorder),
             "posted": dict(self.posted),
             "left": self._put - self._done + len(self.lost),
+            "lost": len(self.lost),
         }
 
     def replay(self) -> None:
