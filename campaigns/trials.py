@@ -42,7 +42,7 @@ from providers.accounts.events import BounceClass, EventType
 from providers.accounts.models import Account, Allotment, TrafficClass
 from providers.accounts.routing import Route
 from providers.senders import ledger as senders
-from providers.senders import routes
+from providers.senders import recovering, routes
 from providers.senders.ledger import Seat
 from providers.senders.models import Event, Sender
 from tenants import context, restored, visits
@@ -254,6 +254,8 @@ def _claim(
         _change(trial, Status.WAITING, Status.FAILED, trial.detail)
     elif not refused:
         words = noop("No account is open with quota left, or its senders rest between two mails.")
+        if trial.kind == Kind.ANSWER and preferred and recovering.current(preferred.pk):
+            words = noop("Its sender, or the sender's domain, is paused or sends a few mails a day until it recovers.")
         _change(trial, Status.WAITING, Status.WAITING, words)
     return None
 

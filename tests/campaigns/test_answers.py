@@ -16,8 +16,9 @@ from campaigns.models import Contact, Message, Pause, Reply, Subscription, Suppr
 from providers.accounts import inbox
 from providers.accounts.models import Account, OperatorSuppression
 from providers.sandbox.service import Sandbox
+from providers.senders import recovering
 from providers.senders.inbound.verdict import classify
-from providers.senders.models import Sender
+from providers.senders.models import Recovery, Sender
 from tenants import context
 from tenants.models import Agency
 from tenants.users import keys
@@ -245,6 +246,18 @@ def test_no_other_sender_takes_its_place(answered: Reply) -> None:
     assert send() == 0
     with pytest.raises(answers.AnswerRefusedError, match="sender"):
         ask(answered)
+
+
+def test_from_a_sender_that_is_paused_it_waits_and_says_so(alpha: Agency, answered: Reply) -> None:
+    sender = answered.message.sender
+    assert sender is not None
+    recovering.pause(sender, alpha, by=CAROL, why="on leave", now=LATER)
+    asked = ask(answered)
+    assert send() == 0
+    asked.refresh_from_db()
+    assert (asked.status, "is paused" in asked.said) == ("waiting", True)
+    recovering.release(Recovery.objects.get(), alpha, by=CAROL, why="is back", now=LATER)
+    assert send() == 1
 
 
 def test_an_account_that_requires_consent_gets_none_without(answered: Reply, sandbox: Sandbox) -> None:
