@@ -118,6 +118,10 @@ class BasisForm(forms.Form):
         label=gettext_lazy("They may be written to because of"),
         choices=lambda: [("", _("Not known")), *Basis.choices],
         required=False,
+        help_text=gettext_lazy(
+            "Without consent no account that requires it takes their mails. To stop all mails, let them never be written"
+            " to again."
+        ),
     )
     list = forms.ModelChoiceField(
         label=gettext_lazy("For"),
