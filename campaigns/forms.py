@@ -119,8 +119,8 @@ class BasisForm(forms.Form):
         choices=lambda: [("", _("Not known")), *Basis.choices],
         required=False,
         help_text=gettext_lazy(
-            "Without consent no account that requires it takes their mails. To stop all mails, let them never be written"
-            " to again."
+            "Without consent no account that requires it takes their mails. To stop all mails, let them never be"
+            " written to again."
         ),
     )
     list = forms.ModelChoiceField(
