@@ -221,15 +221,15 @@ def _said(finding: Finding, step: Step) -> str:
     return said
 
 
-# Where in a row of _COUNTS is what is compared.
-_WHICH: dict[str, int] = {Metric.OPENS: 2, Metric.CLICKS: 3, Metric.REPLIES: 4}
+# Where in a row of _COUNTS is what is compared. To ask for no more mails is a reply, but none to choose a text by.
+_WHICH: dict[str, int] = {Metric.OPENS: 2, Metric.CLICKS: 3, Metric.REPLIES: 7}
 _COUNTS = """
 SELECT m.step_id, m.variant,
        m.variant <> '' AND m.sent_at >= COALESCE(s.compared_since, '-infinity') AND
            m.sent_at <= COALESCE(s.chosen_at, 'infinity'),
        count(*), count(*) FILTER (WHERE m.status = 'sent'), count(*) FILTER (WHERE f.opened_by = 'human'),
        count(*) FILTER (WHERE f.clicked_by = 'human'), count(f.replied_at), count(f.bounced_at),
-       count(f.unsubscribed_at)
+       count(f.unsubscribed_at), count(f.replied_at) FILTER (WHERE f.unsubscribed_at IS NULL)
 FROM campaigns_message m
 JOIN campaigns_step s ON s.id = m.step_id
 LEFT JOIN campaigns_messagefacts f ON f.message_id = m.id

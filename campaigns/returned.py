@@ -104,14 +104,15 @@ def _handle(
     if named is None:
         return verdict, "It names no mail of ours.", None
     with context.entered(named.agency):
-        feedback.record(_events(mail, verdict, named), now=clock())
         message = Message.objects.select_related("contact", "campaign").filter(key=named.key).first()
+        # First, so that this is what their sequences end for.
+        if message is not None and (named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict)):
+            feedback.opted_out(message, how=optout.MAIL, clock=clock)
+        feedback.record(_events(mail, verdict, named), now=clock())
         if message is not None and verdict.kind in (Kind.HUMAN, Kind.AUTO_REPLY) and not named.leaves:
             kept = replies.keep(message, verdict, digest=mail.digest, received_at=mail.received_at)
             if kept is not None:
                 replies.wait_for_return(kept, named.agency.zone)
-        if message is not None and (named.leaves or verdict.label is Label.OPT_OUT or _left_in_mail_program(verdict)):
-            feedback.opted_out(message, how=optout.MAIL, clock=clock)
         if erased.mails([named.key]):
             inbox.empty(mail)
     return verdict, "", named

@@ -391,6 +391,18 @@ def test_nothing_is_chosen_by_mails_from_before_a_change_or_too_few(alpha: Agenc
         assert choices.decide(now=NOON) == []
 
 
+def test_nobody_is_won_by_replies_that_ask_for_no_more_mails(alpha: Agency, draft: Campaign) -> None:
+    with context.entered(alpha):
+        launch.launch(draft, now=NOON)
+        told_to_choose(draft)
+        answered(draft, {"A": 6, "B": 60})
+        angry = MessageFacts.objects.filter(message__variant="B").values("pk")[:58]
+        MessageFacts.objects.filter(pk__in=angry).update(unsubscribed_at=NOON)
+        (found, _) = results.results(draft)
+        assert [(one.counts.replied, one.did) for one in found.texts] == [(6, 6), (60, 2)]
+        assert choices.decide(now=NOON) == []
+
+
 def test_programs_read_what_came_of_each_step(alpha: Agency, carol: User, draft: Campaign) -> None:
     with context.entered(alpha):
         launch.launch(draft, now=NOON)
