@@ -44,6 +44,7 @@ def test_only_who_had_what_was_taken_out_gets_another(weights: dict[str, int], s
 
 
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_shares_add_up(weights: dict[str, int]) -> None:
     found = variants.shares(weights)
     assert sum(found.values()) == 100
