@@ -1,6 +1,6 @@
 """What, to whom, when. The way of a message, stage by stage:
 
-intake       rows of a file, by COPY, each with a verdict            → contacts, subscriptions
+intake       rows of a file, by COPY, each with a verdict; of a large file by a job  → contacts, subscriptions
 validation   pure: is this an address we may write to
 planning     pure: how many mails through which account
 draft        whom a draft writes to, and through which accounts

@@ -239,7 +239,7 @@ class IntakeAdmin(ReadOnly):
     @display(  # type: ignore[untyped-decorator]
         description=gettext_lazy("state"),
         ordering="status",
-        label={"running": "info", "done": "success", "failed": "danger"},
+        label={"waiting": "info", "running": "info", "done": "success", "failed": "danger"},
     )
     def state(self, found: Intake) -> tuple[str, str]:
         return found.status, found.get_status_display()

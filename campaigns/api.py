@@ -34,6 +34,9 @@ from campaigns import (
     signups,
 )
 from campaigns.explain import explain
+from campaigns.forms import UploadForm
+from campaigns.intake import IntakeRefused
+from campaigns.jobs import take_file
 from campaigns.models import (
     Basis,
     Campaign,
@@ -44,6 +47,7 @@ from campaigns.models import (
     FeedEntry,
     HookAttempt,
     HookDelivery,
+    Intake,
     Message,
     Metric,
     ReplyLabel,
@@ -54,7 +58,7 @@ from campaigns.models import (
 from campaigns.progress import progress
 from campaigns.sequence import Condition, Otherwise
 from campaigns.variants import MOST_WEIGHT
-from tenants import clock, context
+from tenants import clock, context, jobs
 from tenants.users.models import User
 
 
@@ -883,6 +887,53 @@ class ListViewSet(ViewSet):
 
 def _own() -> dict[str, str]:
     return {"own": context.current_agency().addresses()[0]}
+
+
+class ImportSerializer(serializers.Serializer[Any]):
+    """An import of a contact file."""
+
+    id = serializers.IntegerField()
+    list = serializers.IntegerField(source="list_id", help_text="The list that its contacts join.")
+    file_name = serializers.CharField()
+    status = serializers.ChoiceField(choices=Intake.Status.choices)
+    looked_at = serializers.IntegerField(help_text="Rows read so far, of a file that a worker takes.")
+    rows = serializers.IntegerField(help_text="Rows after the header, once it is done; accepted + rejected.")
+    accepted = serializers.IntegerField()
+    rejected = serializers.IntegerField()
+    problem = serializers.CharField(help_text="Why nothing was taken, where it failed.")
+    created_at = serializers.DateTimeField()
+
+
+class ImportViewSet(ViewSet):
+    """Imports of contact files by the key's agency."""
+
+    lookup_value_regex = r"[0-9]{1,18}"
+    parser_classes = [MultiPartParser]
+
+    def list(self, request: Request) -> Response:
+        """All imports, the newest first."""
+        pages = Pages()
+        found = pages.paginate_queryset(access.intakes_for(request.user), request, view=self)
+        return pages.get_paginated_response(ImportSerializer(found, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One import, and how far it is."""
+        return Response(ImportSerializer(get_object_or_404(access.intakes_for(request.user), pk=pk)).data)
+
+    def create(self, request: Request) -> Response:
+        """Take a file, in the fields of the portal's form: `file`, `list` (an id) or `new_list`, `basis`,
+        `consent_source`, `consent_on`, `consent_text`. 201 where it is taken, 202 where a worker takes it: ask for it
+        until its status is `done` or `failed`. 400 says why nothing of it is taken."""
+        form = UploadForm(request.data, request.FILES, lists=access.lists_for(request.user))
+        if not form.is_valid():
+            raise serializers.ValidationError({name: [str(one) for one in said] for name, said in form.errors.items()})
+        try:
+            found = form.receive(by=request.user.get_username(), now=clock.now())
+        except IntakeRefused as refused:
+            raise serializers.ValidationError({"file": [str(refused)]}) from None
+        if found.going:
+            jobs.enqueue(take_file, found.pk)
+        return Response(ImportSerializer(found).data, status=202 if found.going else 201)
 
 
 class MessageViewSet(ViewSet):

@@ -22,7 +22,7 @@ from campaigns import files, launch, pace, variants
 from campaigns.changes import MOST_STEPS, Wanted, WantedVariant
 from campaigns.consent import Evidence, Source
 from campaigns.contact_columns import NAMES
-from campaigns.intake import Grounds
+from campaigns.intake import Grounds, receive
 from campaigns.models import (
     Basis,
     Campaign,
@@ -528,6 +528,11 @@ class UploadForm(forms.Form):
         found, day = self.cleaned_data, self.cleaned_data["consent_on"]
         at = datetime.combine(day, time(12), context.current_agency().zone) if day else None
         return Grounds(found["basis"], found["consent_source"], at, found["consent_text"], by)
+
+    def receive(self, *, by: str, now: datetime) -> Intake:
+        """Take the file in, see `intake.receive`; a list of a new name is made."""
+        file = self.cleaned_data["file"]
+        return receive(file.file, file_name=file.name, into=self.into(), now=now, grounds=self.grounds(by=by))
 
     def clean_file(self) -> "UploadedFile[bytes]":
         file: UploadedFile[bytes] = self.cleaned_data["file"]

@@ -1,5 +1,7 @@
 """Contacts come in from a file: each row gets a verdict; all that are good are taken at once, or nothing is.
 
+A small file is taken at once. A larger one is looked at, kept, and taken by a job (`take`), which tells how far it is.
+
 Rows stream through `validation` into a temporary table by COPY; what needs the other rows or the database is
 then settled for all rows together. Memory does not grow with the file.
 
@@ -10,27 +12,51 @@ subscription that is here already stays as it is, so nobody who left a list is p
 import csv
 import io
 import json
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, BinaryIO
 
 import dns.asyncresolver
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Count
+from django.db.models import Count, F
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from campaigns import erased, held, mail_hosts, suppressions
 from campaigns.contact_files import ContactFile, IntakeRefused, opened
-from campaigns.models import Basis, ConsentEntry, ContactList, Intake, RejectedRow, Verdict
+from campaigns.models import Basis, ConsentEntry, ContactList, Intake, IntakePart, RejectedRow, Verdict
 from campaigns.permission import GIVEN
 from campaigns.validation import FORMULA_STARTS, Person, judge
 from tenants import context, visits
 from tenants.models import Agency
 
-__all__ = ["Grounds", "IntakeRefused", "import_file", "rejected_counts", "rejected_csv"]
+__all__ = [
+    "Grounds",
+    "IntakeRefused",
+    "import_file",
+    "receive",
+    "rejected_counts",
+    "rejected_csv",
+    "take",
+    "waiting",
+]
+
+# Some three thousand rows: they are taken within a second.
+AT_ONCE_BYTES = 200_000
+# Of a larger file so many rows are judged before it is kept.
+JUDGED_AT_ONCE = 100
+_PART_BYTES = 1 << 20
+# A file that ended its worker so often would end others too.
+_MOST_TRIES = 3
+_TELL_SECONDS = 1.0
+_GOING = (Intake.Status.WAITING, Intake.Status.RUNNING)
 
 _REPORT_EVERY = 5_000
 _PAGE = 2_000
@@ -46,6 +72,110 @@ class Grounds:
     at: datetime | None = None
     text: str = ""
     by: str = ""
+
+
+def receive(
+    file: BinaryIO, *, file_name: str, into: ContactList, now: datetime, grounds: Grounds | None = None
+) -> Intake:
+    """Take a file from the web: a small one whole, as `import_file`; of a larger one the first rows are judged, and the
+    file is kept for `take`. Raises IntakeRefused, also where none of those rows is a contact.
+    """
+    if file.seek(0, io.SEEK_END) <= AT_ONCE_BYTES:
+        return import_file(file, file_name=file_name, into=into, now=now, grounds=grounds)
+    grounds = grounds or Grounds()
+    try:
+        _look(opened(file, file_name))
+    except IntakeRefused as refused:
+        _begin(into, file_name, grounds, status=Intake.Status.FAILED, problem=str(refused))
+        raise
+    file.seek(0)
+    with transaction.atomic():
+        intake = _begin(into, file_name, grounds, status=Intake.Status.WAITING)
+        for number, content in enumerate(iter(lambda: file.read(_PART_BYTES), b"")):
+            IntakePart.objects.create(intake=intake, number=number, content=content)
+        visits.ask(now)
+    return intake
+
+
+def waiting() -> list[int]:
+    """The imports of the agency entered now that a worker is to take, or has begun to."""
+    found = Intake.objects.filter(status__in=_GOING, parts__number=0).order_by("pk")
+    return list(found.values_list("pk", flat=True))
+
+
+def take(pk: int, *, now: datetime) -> None:
+    """Take a file that was kept. Harmless when repeated, at the same time too; what a dead worker began begins anew."""
+    with _alone(pk) as mine:
+        intake = Intake.objects.filter(pk=pk, status__in=_GOING, parts__number=0).select_related("list").first()
+        if not mine or intake is None:
+            return
+        if intake.tries >= _MOST_TRIES:
+            problem = _("Three workers ended while taking it. Split the file and import its parts.")
+            Intake.objects.filter(pk=pk).update(status=Intake.Status.FAILED, problem=problem)
+        else:
+            Intake.objects.filter(pk=pk).update(status=Intake.Status.RUNNING, tries=F("tries") + 1)
+            _take_kept(intake, now)
+        IntakePart.objects.filter(intake=pk).delete()
+
+
+def _take_kept(intake: Intake, now: datetime) -> None:
+    with tempfile.TemporaryFile() as file:
+        parts = IntakePart.objects.filter(intake=intake).order_by("number")
+        for content in parts.values_list("content", flat=True).iterator(chunk_size=1):
+            file.write(content)
+        try:
+            _import(intake, file, intake.file_name, now=now, progress=_telling(intake.pk))
+        except IntakeRefused:
+            # It says so itself.
+            return
+
+
+@contextmanager
+def _alone(pk: int) -> Iterator[bool]:
+    """Whether no other worker takes this import; none does until this ends, or its worker does."""
+    key = f"intake {context.current_schema()} {pk}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
+        (mine,) = cursor.fetchone() or (False,)
+        try:
+            yield mine
+        finally:
+            if mine:
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [key])
+
+
+def _telling(pk: int) -> Callable[[int], None]:
+    """Write down how far an import is, where others see it before it is over: by another connection."""
+    agency, told_at = context.current_agency(), 0.0
+
+    def write(rows: int) -> None:
+        try:
+            with context.entered(agency):
+                Intake.objects.filter(pk=pk).update(looked_at=rows)
+        finally:
+            connection.close()
+
+    def tell(rows: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= _TELL_SECONDS:
+            told_at = time.monotonic()
+            writing = threading.Thread(target=write, args=[rows])
+            writing.start()
+            writing.join()
+
+    return tell
+
+
+def _look(source: ContactFile) -> None:
+    """Refuse a file none of whose first rows is a contact, with what is wrong with the first."""
+    judged = [broken or judge(cells, source.columns) for _number, cells, broken in islice(source.rows, JUDGED_AT_ONCE)]
+    if judged and not any(isinstance(one, Person) for one in judged):
+        (first, *_rest) = judged
+        assert not isinstance(first, Person)
+        raise IntakeRefused(
+            _("None of the first %(count)d rows is a contact. Of the first: %(why)s")
+            % {"count": len(judged), "why": first.said}
+        )
 
 
 def import_file(
@@ -66,16 +196,35 @@ def import_file(
     Raises IntakeRefused when the file as a whole cannot be taken: nothing of it is, and the intake that says
     why is kept as failed. `check_mx` asks the DNS about every domain; a DNS that fails refuses nobody.
     """
-    grounds = grounds or Grounds()
-    intake = Intake.objects.create(
+    intake = _begin(into, file_name, grounds or Grounds(), status=Intake.Status.RUNNING)
+    _import(intake, file, file_name, now=now, progress=progress, check_mx=check_mx, resolver=resolver)
+    return intake
+
+
+def _begin(into: ContactList, file_name: str, grounds: Grounds, *, status: Intake.Status, problem: str = "") -> Intake:
+    return Intake.objects.create(
         list=into,
         file_name=file_name[-255:],
+        status=status,
+        problem=problem,
         basis=grounds.basis,
         consent_source=grounds.source[:300],
         consent_at=grounds.at,
         consent_text=grounds.text,
         imported_by=grounds.by[:254],
     )
+
+
+def _import(
+    intake: Intake,
+    file: BinaryIO,
+    file_name: str,
+    *,
+    now: datetime,
+    progress: Callable[[int], None] | None,
+    check_mx: bool = False,
+    resolver: dns.asyncresolver.Resolver | None = None,
+) -> None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             _make_table(cursor)
@@ -87,7 +236,7 @@ def import_file(
                 _refuse_without_mail(cursor, resolver)
             _take(cursor, intake, now)
             held.release_taken(now=now)
-            if grounds.basis:
+            if intake.basis:
                 _record_basis(cursor, intake, now)
             _finish(cursor, intake)
     except BaseException as error:
@@ -95,7 +244,6 @@ def import_file(
         problem = str(error) if isinstance(error, IntakeRefused) else interrupted
         Intake.objects.filter(pk=intake.pk).update(status=Intake.Status.FAILED, problem=problem)
         raise
-    return intake
 
 
 def _record_basis(cursor: CursorWrapper, intake: Intake, now: datetime) -> None:

@@ -22,6 +22,7 @@ from campaigns import (
     feed,
     feedback,
     hooks,
+    intake,
     lifecycle,
     returned,
     signups,
@@ -118,6 +119,7 @@ def tick() -> None:
         control.finish_done(now=clock())
         more = clock() if control.follow_pauses(now=clock()) else None
         more = clock() if ring_for_trials() else more
+        more = clock() if ring_for_imports() else more
         found, next_asking = ring(now=clock()), ring_about_doubts(now=clock())
         following = min(filter(None, (more, found.following, next_asking, next_look)), default=None)
         visits.done(visiting[agency], following, now=clock())
@@ -126,6 +128,20 @@ def tick() -> None:
         _in_each_agency("The minute's work", look_after, visiting)
     finally:
         _replace_lost_doorbells()
+
+
+@jobs.long_job(500)
+def take_file(intake_id: int) -> None:
+    """Take a contact file that was kept."""
+    intake.take(intake_id, now=Clock()())
+
+
+def ring_for_imports() -> bool:
+    """Let workers take the contact files of the agency entered now that wait; return whether any does."""
+    found = intake.waiting()
+    for one in found:
+        jobs.enqueue(take_file, one)
+    return bool(found)
 
 
 @job

@@ -289,12 +289,14 @@ class Intake(AgencyRow):
     """One import of a contact file. `rows` is what followed the header, `accepted + rejected = rows`.
 
     `basis` is the lawful basis of all its contacts, or "column" where each row names its own; the `consent_` fields
-    are the evidence that whoever imported gave for it.
+    are the evidence that whoever imported gave for it. `looked_at` is how many rows were read so far while it runs;
+    `tries` how often a worker began.
     """
 
     BY_COLUMN = "column"
 
     class Status(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
         RUNNING = "running", _("Running")
         DONE = "done", _("Done")
         FAILED = "failed", _("Failed")
@@ -305,6 +307,8 @@ class Intake(AgencyRow):
     rows = models.PositiveIntegerField(_("rows"), default=0)
     accepted = models.PositiveIntegerField(_("accepted"), default=0)
     rejected = models.PositiveIntegerField(_("rejected"), default=0)
+    looked_at = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     problem = models.TextField(_("problem"), blank=True)
     basis = models.CharField(
         _("lawful basis"),
@@ -333,6 +337,27 @@ class Intake(AgencyRow):
 
     def __str__(self) -> str:
         return self.file_name
+
+    @property
+    def going(self) -> bool:
+        """Whether it is not over."""
+        return self.status in (self.Status.WAITING, self.Status.RUNNING)
+
+
+class IntakePart(AgencyRow):
+    """A piece of a contact file that waits for a worker of whatever host; gone once it was taken or refused."""
+
+    intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="parts", db_index=False)
+    number = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        verbose_name = _("piece of a contact file")
+        verbose_name_plural = _("pieces of contact files")
+        constraints = [models.UniqueConstraint(fields=["intake", "number"], name="one_part_per_intake_and_number")]
+
+    def __str__(self) -> str:
+        return f"{self.intake_id}: {self.number}"
 
 
 class SourcePause(AgencyRow):

@@ -14,7 +14,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -64,6 +64,7 @@ from campaigns.forms import (
     initial,
     steps,
 )
+from campaigns.jobs import take_file
 from campaigns.models import (
     Campaign,
     Contact,
@@ -84,7 +85,7 @@ from campaigns.models import (
 from campaigns.progress import progress
 from providers.accounts.errors import MessageRefused
 from providers.senders import routes
-from tenants import clock, context
+from tenants import clock, context, jobs
 
 CAMPAIGNS_PER_PAGE = 20
 ROWS_PER_PAGE = 50
@@ -372,11 +373,14 @@ def contacts(request: HttpRequest) -> HttpResponse:
     form = UploadForm(request.POST or None, request.FILES or None, lists=lists)
     if form.is_valid():
         try:
-            done = _import(form, request.user.get_username())
+            done = form.receive(by=request.user.get_username(), now=clock.now())
         except intake.IntakeRefused as refused:
             form.add_error("file", str(refused))
         else:
-            messages.success(request, _taken(done))
+            if done.going:
+                jobs.enqueue(take_file, done.pk)
+            else:
+                messages.success(request, _taken(done))
             return redirect("campaigns:import", done.pk)
     own = context.current_agency().addresses()[0]
     found = {
@@ -659,8 +663,10 @@ def _grounds(request: HttpRequest, contact: Contact) -> dict[str, Any]:
 @login_required
 @require_GET
 def import_detail(request: HttpRequest, id: int) -> HttpResponse:
-    """What became of a file, and each row that was not taken."""
+    """What becomes of a file, and each row that was not taken. While a worker takes it, the page asks again."""
     found = get_object_or_404(access.intakes_for(request.user), pk=id)
+    if request.headers.get("HX-Request") and not found.going:
+        return HttpResponse(headers={"HX-Refresh": "true"})
     rejected = Paginator(access.rejected_rows_for(request.user, found), ROWS_PER_PAGE).get_page(request.GET.get("page"))
     return render(
         request,
@@ -744,6 +750,7 @@ def import_summary(found: Intake) -> dict[str, Any]:
         "accepted": found.accepted,
         "rejected": found.rejected,
         "failed": found.status == Intake.Status.FAILED,
+        "going": found.going,
         "created_at": found.created_at,
         "url": reverse("campaigns:import", args=[found.pk]),
     }
@@ -834,22 +841,6 @@ def _draft(form: CampaignForm, first: VariantFields, follow_ups: Any) -> Campaig
             (one,) = changes.steps_of(campaign)
             changes.change(campaign, [replace(one, **tried), *further], now=clock.now())
     return campaign
-
-
-def _import(form: UploadForm, by: str) -> Intake:
-    """Take the file in, for as long as that takes: the web's limit on a statement is for pages."""
-    file = form.cleaned_data["file"]
-    refused: intake.IntakeRefused
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        try:
-            return intake.import_file(
-                file.file, file_name=file.name, into=form.into(), now=clock.now(), grounds=form.grounds(by=by)
-            )
-        except intake.IntakeRefused as error:
-            # Leave the transaction in good order, so that what was refused is remembered.
-            refused = error
-    raise refused
 
 
 def _erased(receipt: Erasure) -> str:

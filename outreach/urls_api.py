@@ -14,6 +14,7 @@ from campaigns.api import (
     EndpointViewSet,
     ErasureViewSet,
     FeedViewSet,
+    ImportViewSet,
     ListViewSet,
     MessageViewSet,
     RecoveryViewSet,
@@ -38,6 +39,7 @@ router.register("domains", DomainViewSet, basename="domain")
 router.register("endpoints", EndpointViewSet, basename="endpoint")
 router.register("erasures", ErasureViewSet, basename="erasure")
 router.register("events", FeedViewSet, basename="event")
+router.register("imports", ImportViewSet, basename="import")
 router.register("lists", ListViewSet, basename="list")
 router.register("messages", MessageViewSet, basename="message")
 router.register("recoveries", RecoveryViewSet, basename="recovery")

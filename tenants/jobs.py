@@ -8,8 +8,10 @@ cannot choose code.
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 RUN = "tenants.jobs.run"
 Function = TypeVar("Function", bound=Callable[..., Any])
 _known: dict[str, Callable[..., Any]] = {}
+# Jobs that may take longer than others, by name: so many seconds.
+_long: dict[str, int] = {}
 # What django-q2 would call or queue by name, or run in its own process, beside the function that is checked.
 _SIDE_DOORS = ("hook", "chain", "sync", "cached", "iter_count")
 # Any constant: one process at a time makes the schedules, whose names are not unique in django-q2's table.
@@ -49,8 +53,10 @@ WHERE id IN (
 )
 RETURNING id, payload
 """
-# Sent before and after every job, in the worker that runs it; `running` tells which.
+# Sent before and after every job, in the worker that runs it, and again and again during a long one; `running` tells
+# which.
 ran = Signal()
+_STILL_RUNNING_SECONDS = 5.0
 # Sent once by each process of a cluster that works on jobs, in that process; `part` is "worker" or "monitor".
 began = Signal()
 # Sent by a worker that leaves its cluster, as the last thing that it does.
@@ -128,6 +134,16 @@ def job(function: Function) -> Function:
     return function
 
 
+def long_job(seconds: int) -> Callable[[Function], Function]:
+    """The same for one that may take so long, less than a job that is lost is queued again after."""
+
+    def mark(function: Function) -> Function:
+        _long[_name(function)] = seconds
+        return job(function)
+
+    return mark
+
+
 def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
     """Ask a worker to call this job in the agency entered now (or the public schema).
 
@@ -141,7 +157,8 @@ def enqueue(function: Callable[..., Any], *args: int | str | list[Any]) -> None:
         _check_plain(value)
     schema = context.current_schema() if context.in_agency() else ""
     with context.public():
-        async_task(RUN, name, schema, *args, task_name=name[-90:])
+        limits = {"timeout": _long[name]} if name in _long else {}
+        async_task(RUN, name, schema, *args, task_name=name[-90:], **limits)
 
 
 def run(name: str, schema: str, *args: Any) -> None:
@@ -161,7 +178,7 @@ def run(name: str, schema: str, *args: Any) -> None:
         if agency is None:
             logger.info("job skipped: agency is gone or switched off", extra={"job": name, "schema": schema})
             return
-        with context.entered(agency):
+        with context.entered(agency), _still_running(name):
             function(*args)
     except Exception as error:
         logger.exception("job failed", extra={"job": name, "schema": schema})
@@ -176,6 +193,29 @@ def run(name: str, schema: str, *args: Any) -> None:
 def leaving() -> bool:
     """Whether this worker was asked to leave: a long job ends as soon as it can, and leaves the rest to others."""
     return _leaving
+
+
+@contextmanager
+def _still_running(name: str) -> Iterator[None]:
+    """Say again and again that a long job runs: who watches takes silence for death. Its own time still ends it."""
+    if name not in _long:
+        yield
+        return
+    ended = threading.Event()
+
+    def keep_saying() -> None:
+        while not ended.wait(_STILL_RUNNING_SECONDS):
+            ran.send_robust(sender="tenants.jobs", running=True)
+            # The thread's own, which must not outlive it; opened again where it is needed.
+            connection.close()
+
+    saying = threading.Thread(target=keep_saying, name="still running", daemon=True)
+    saying.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        saying.join()
 
 
 def plan(schedules: dict[str, tuple[Callable[..., Any], int]]) -> None:

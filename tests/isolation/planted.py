@@ -27,6 +27,7 @@ from campaigns.models import (
     HookAttempt,
     HookDelivery,
     Intake,
+    IntakePart,
     LaunchForecast,
     Link,
     Message,
@@ -107,6 +108,7 @@ def plant(agency: Agency) -> dict[str, Model]:
         person = make(Contact, email=f"kim@{MARK}.test", first_name=f"{MARK} Kim", attributes={"city": MARK})
         upload = make(Intake, list=people, file_name=f"{MARK}.csv", status="done", rows=1, rejected=1)
         make(SourcePause, list=people, intake=upload, cause="person", by=f"dan@{MARK}.test", why=MARK, began_at=NOW)
+        make(IntakePart, intake=upload, number=0, content=MARK.encode())
         make(RejectedRow, intake=upload, number=2, email=f"bad@{MARK}", verdict="bad_syntax", detail=MARK)
         make(Subscription, list=people, contact=person, intake=upload)
         key = make(ErasureKey, secret={"key": MARK})

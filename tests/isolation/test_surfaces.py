@@ -72,6 +72,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "api:campaign-held": {"pk": "campaigns.campaign"},
     "api:contact-detail": {"pk": "campaigns.contact"},
     "api:contact-consent": {"pk": "campaigns.contact"},
+    "api:import-detail": {"pk": "campaigns.intake"},
     "api:list-detail": {"pk": "campaigns.contactlist"},
     "api:campaign-steps": {"pk": "campaigns.campaign"},
     "api:endpoint-detail": {"pk": "campaigns.endpoint"},
