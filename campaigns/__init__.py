@@ -56,6 +56,7 @@ feed         what is told to others, in one order without gaps
 outside      pure: which addresses may be posted to for an agency
 posting      posts there, pinned to the address that was checked
 hooks        what happens, posted to the webhooks of others, signed and tried again
+notices      what an agency's people are told by mail: that a webhook was switched off
 doubt        mails that may have been sent: asks the provider again, lets people decide
 routing      which accounts this agency may use now; moves mails from spent and closed ones
 reasons      why a message has not been sent, and when that clears

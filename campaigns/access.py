@@ -109,6 +109,11 @@ def endpoints_for(user: Visitor) -> QuerySet[Endpoint]:
     return _seen_by(user, Endpoint.objects.order_by("pk"))
 
 
+def endpoints_off(user: Visitor) -> int:
+    """How many webhooks that this user may see were switched off by no person."""
+    return endpoints_for(user).exclude(off__in=["", Endpoint.Off.PERSON]).count()
+
+
 def may_change_endpoints(user: Visitor) -> bool:
     """Whether this user may say where events are posted, and so take all that they tell out of the agency."""
     return isinstance(user, User) and user.has_perm("campaigns.change_endpoint")

@@ -115,7 +115,7 @@ def _described(
 _TELL = """
 INSERT INTO campaigns_feedentry (kind, at, message, campaign, data)
 SELECT n.kind, n.at, m.key, m.campaign_id, n.data::jsonb
-FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::text[]) WITH ORDINALITY AS n (id, kind, at, data, place)
+FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[], %b::text[]) WITH ORDINALITY AS n (id, kind, at, data, place)
 JOIN campaigns_message m ON m.id = n.id
 ORDER BY n.place
 """

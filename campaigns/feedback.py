@@ -83,8 +83,8 @@ class _Mail:
     times: tuple[datetime | None, ...]
 
 
-def hear(*, now: datetime) -> int:
-    """Act on what providers have posted until none of it is left; return how many events were new.
+def hear(*, now: datetime, interrupted: Callable[[], bool] = lambda: False) -> int:
+    """Act on what providers have posted until none is left, or it is interrupted; return how many events were new.
 
     Works in the public schema and enters agencies. One at a time does it; harmless when it is cut off and repeated.
     """
@@ -96,6 +96,8 @@ def hear(*, now: datetime) -> int:
             while posts := webhooks.take(_POSTS, after=after):
                 after = posts[-1].pk
                 new += _hear(posts, now=now)
+                if interrupted():
+                    return new
         # Whoever was told of a post while we were looking has left it to us.
         if not webhooks.pending(after=after):
             return new
@@ -224,13 +226,27 @@ def _tell(message: Message, what: str, type_: EventType, detail: str, now: datet
     record([Heard(optout.SOURCE, f"{message.key.hex}.{what}", type_, now, now, message.key, detail=detail)], now=now)
 
 
-def look_again(*, now: datetime) -> None:
-    """Act on events whose mail has become known since; forget those that have waited too long."""
-    if waiting := events.waiting(_AT_ONCE):
-        with transaction.atomic():
-            unknown = set(_act(waiting, now=now))
-            events.settle([one for one in waiting if one not in unknown])
-        events.give_up(now=now)
+def look_again(*, now: datetime, interrupted: Callable[[], bool] = lambda: False) -> bool:
+    """Act on events whose mail has become known since, batch after batch until it is interrupted; return whether some
+    are left. Forget those that have waited too long."""
+    after = 0
+    while waiting := _known_by_now(after):
+        after = waiting[-1]
+        act(waiting, now=now)
+        if len(waiting) < _AT_ONCE:
+            break
+        if interrupted():
+            return True
+    events.give_up(now=now)
+    return False
+
+
+def _known_by_now(after: int) -> list[int]:
+    """Ids of events later than this one that wait and need not: the oldest, a batch of them. Those whose mail is not
+    known are left out here, so that however many they are, they hold up no other."""
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN_BY_NOW, [after, _AT_ONCE])
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _act(ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -423,6 +439,21 @@ JOIN campaigns_doubtentry d ON d.message_id = m.id AND d.claimed_at IS NOT NULL
 WHERE e.id = ANY(%s)
 GROUP BY m.id
 """
+_KNOWN_BY_NOW = """
+SELECT e.id FROM senders_event e
+WHERE e.waits AND e.id > %s AND (
+    e.message IS NULL
+    OR EXISTS (
+        SELECT FROM campaigns_message m
+        WHERE m.key = e.message AND (
+            m.sendings > 0
+            OR (m.status IN ('claimed', 'sent', 'unknown') AND (e.account_id IS NULL OR e.account_id = m.account_id))
+        )
+    )
+    OR EXISTS (SELECT FROM campaigns_trialmail t WHERE t.key = e.message)
+)
+ORDER BY e.id LIMIT %s
+"""
 _UNKNOWN = f"SELECT e.id FROM {_OF_MAIL} WHERE e.id = ANY(%s) AND e.message IS NOT NULL AND m.id IS NULL"  # noqa: S608 - of constants
 _FIRST = ", ".join(
     f"min(e.at) FILTER (WHERE e.type = '{fact.value}' AND e.bounce_class <> '{BounceClass.OURS.value}')"
@@ -445,7 +476,7 @@ WHERE e.id = ANY(%s)
 GROUP BY m.id, s.domain_id, p.email
 ORDER BY m.id
 """  # noqa: S608 - of constants
-_TIMES = ", ".join("%s::timestamptz[]" for _ in FACTS)
+_TIMES = ", ".join("%b::timestamptz[]" for _ in FACTS)
 _OPEN_FACTS = f"""
 INSERT INTO campaigns_messagefacts (message_id, bounce_class, {", ".join(_COLUMNS)})
 SELECT * FROM unnest(%s::bigint[], %s::text[], {_TIMES})

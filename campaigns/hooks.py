@@ -28,6 +28,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.db.models import F, Max, Q, QuerySet
+from django.dispatch import Signal
 from django.utils.translation import gettext as _
 from standardwebhooks.webhooks import Webhook
 
@@ -61,6 +62,8 @@ _GONE = 410
 _PURGED = 10_000
 # With the agency, the two numbers of a lock: any constant of our own.
 _CREATING = 7_302_199_2
+# Sent in the agency, after the commit, when an endpoint was switched off by no person.
+switched_off = Signal()
 State = HookDelivery.State
 Clock = Callable[[], datetime]
 Post = Callable[[str, bytes, Mapping[str, str]], Answer]
@@ -435,6 +438,7 @@ def _switch_off(endpoint_id: int, why: Endpoint.Off, now: datetime) -> None:
         logger.error(
             "webhook switched off: %s", why.value, extra={"agency": context.current_schema(), "endpoint": endpoint_id}
         )
+        transaction.on_commit(lambda: switched_off.send(sender="campaigns.hooks", endpoint=endpoint_id), robust=True)
 
 
 def _checked(url: str) -> str:

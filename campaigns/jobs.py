@@ -24,6 +24,7 @@ from campaigns import (
     hooks,
     intake,
     lifecycle,
+    notices,
     returned,
     signups,
     sources,
@@ -32,6 +33,7 @@ from campaigns import (
 from campaigns.audit import audit_quota
 from campaigns.due import Due
 from campaigns.mail_audit import audit_mails
+from campaigns.models import Endpoint
 from providers.accounts import checkup as accounts
 from providers.accounts import inbox, turns, webhooks
 from providers.senders import dns, recovering, warming
@@ -111,7 +113,8 @@ def tick() -> None:
         if not frozen:
             # What was claimed in a backup may have left since; once it is let send, that is in doubt.
             lifecycle.rescue(now=clock())
-        feedback.look_again(now=clock())
+        if feedback.look_again(now=clock(), interrupted=lambda: True):
+            jobs.enqueue(catch_up)
         control.cancel_strays()
         erasure.finish(clock=clock)
         failover.rehome(agency, now=clock())
@@ -146,8 +149,26 @@ def ring_for_imports() -> bool:
 
 @job
 def hear() -> None:
-    """Act on what providers have posted."""
-    feedback.hear(now=Clock()())
+    """Act on what providers have posted, for as long as a job may."""
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    feedback.hear(now=clock(), interrupted=lambda: clock() >= until)
+    if webhooks.pending():
+        jobs.enqueue(hear)
+
+
+@job
+def catch_up() -> None:
+    """Act on this agency's events that wait, of which there are more than the minute's work takes."""
+    clock = Clock()
+    until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
+    others = turns.Slice(lambda: jobs.crowded(catch_up))
+    with bells.alone(f"events of {context.current_agency().pk}") as mine:
+        left = mine and feedback.look_again(
+            now=clock(), interrupted=lambda: (now := clock()) >= until or others.over(now)
+        )
+    if left:
+        jobs.enqueue(catch_up)
 
 
 @job
@@ -272,6 +293,19 @@ def post_told() -> None:
                     bells.ring(_HOOKS)
             jobs.enqueue(post_told)
             return
+
+
+@receiver(hooks.switched_off)
+def _ring_about_webhook(endpoint: int, **_: Any) -> None:
+    jobs.enqueue(tell_of_webhook, endpoint)
+
+
+@job
+def tell_of_webhook(endpoint_id: int) -> None:
+    """Mail this agency's people that a webhook was switched off, unless a person has switched it since."""
+    endpoint = Endpoint.objects.filter(pk=endpoint_id).exclude(off__in=["", Endpoint.Off.PERSON]).first()
+    if endpoint is not None:
+        notices.webhook_is_off(endpoint)
 
 
 @job

@@ -461,6 +461,7 @@ class Suppression(AgencyRow):
         null=True,
         blank=True,
         related_name="+",
+        db_index=False,
         verbose_name=_("only for the list"),
     )
     source = models.CharField(_("why"), max_length=20, choices=Source.choices)
@@ -482,6 +483,9 @@ class Suppression(AgencyRow):
         ]
         indexes = [
             models.Index(fields=["-created_at"], condition=Q(source="opt_out"), name="suppression_newest_opt_outs"),
+            # For deleting a list alone. With an index that has those of no list as well, the planner would, while it
+            # believes that there are few, read all of them for each mail that it looks up.
+            models.Index(fields=["list"], condition=Q(list__isnull=False), name="suppressions_of_lists"),
         ]
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ Harmless when it runs twice: events are stored once.
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from campaigns import erased, feedback, optout, replies, tokens
 from campaigns.models import Message, TrialMail
 from providers.accounts import inbox
 from providers.accounts.events import BounceClass, EventType, Heard
-from providers.accounts.models import InboundMail
+from providers.accounts.models import InboundDay, InboundMail
 from providers.senders.inbound import tokens as envelopes
 from providers.senders.inbound.answers import Recipient
 from providers.senders.inbound.labels import Label
@@ -68,27 +69,42 @@ def take_in(*, clock: Callable[[], datetime], interrupted: Callable[[], bool] = 
             if not mine:
                 return count
             while mails := inbox.take(_AT_ONCE, after=after):
-                for mail in mails:
-                    if interrupted():
-                        return count
-                    after = mail.pk
-                    _take_in(mail, agencies, clock)
-                    count += 1
+                results: Counter[InboundDay.Result] = Counter()
+                try:
+                    for mail in mails:
+                        if interrupted():
+                            return count
+                        after = mail.pk
+                        results.update(_take_in(mail, agencies, clock))
+                        count += 1
+                finally:
+                    inbox.count(results, now=clock())
         # Whoever was told of a mail while we were looking has left it to us.
         if not inbox.take(1, after=after):
             return count
 
 
-def _take_in(mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]) -> None:
+def _take_in(
+    mail: InboundMail, agencies: Mapping[int, Agency], clock: Callable[[], datetime]
+) -> list[InboundDay.Result]:
+    """How it ended, unless it is tried again."""
     try:
         verdict, trouble, named = _handle(mail, agencies, clock)
     except Exception as error:
         # What is wrong with one mail must not stop the others.
         logger.exception("a mail that came back could not be handled", extra={"mail": mail.pk})
-        inbox.failed(mail, type(error).__name__, now=clock())
-    else:
-        about = (named.agency.pk, named.key) if named else None
-        inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, about=about, now=clock())
+        gone = inbox.failed(mail, type(error).__name__, now=clock())
+        return [InboundDay.Result.FAILED] if gone else []
+    about = (named.agency.pk, named.key) if named else None
+    inbox.handled(mail, kind=str(verdict.kind or ""), trouble=trouble, about=about, now=clock())
+    return [_result(verdict, named)]
+
+
+def _result(verdict: Verdict, named: _Named | None) -> InboundDay.Result:
+    if verdict.kind is None:
+        return InboundDay.Result.UNREADABLE
+    about_one = verdict.kind is not Kind.REPORT
+    return InboundDay.Result.STRANGERS if about_one and named is None else InboundDay.Result.FOUND
 
 
 def _handle(

@@ -60,6 +60,7 @@ OPERATOR: tuple[Group, ...] = (
         gettext_lazy("What comes back"),
         (
             (gettext_lazy("Mails that came back"), "mark_email_unread", "accounts", "inboundmail"),
+            (gettext_lazy("These mails by day"), "calendar_month", "accounts", "inboundday"),
             (gettext_lazy("Mailboxes"), "inbox", "accounts", "mailbox"),
             (gettext_lazy("Webhooks by day"), "webhook", "accounts", "webhookday"),
         ),

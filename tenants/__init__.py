@@ -7,6 +7,7 @@ provisioning   makes an agency whole: row, domain, schema, owner
 middleware     host name to agency
 jobs           the only importer of django_q: the agency rides with the job
 bells          for which agencies somebody rang: one job looks after all of them
+tally          counts kept in memory and written together
 clock          the database's time, by which leases are judged on every host
 restored       whether the database came out of a backup: then nothing is sent until a person says so
 sites          the two admin sites: operator's and agency's

@@ -67,12 +67,13 @@ TONES = {
 
 
 class NavItem(NamedTuple):
-    """`waiting` is how much waits there for this visitor."""
+    """`waiting` is how much waits there for this visitor, and `counted` the word for what it is."""
 
     label: Text
     icon: str
     url_name: str
     waiting: Callable[[Visitor], int] | None = None
+    counted: Text = ""
 
 
 def _unread(visitor: Visitor) -> int:
@@ -91,8 +92,8 @@ NAVIGATION = (
             NavItem(_("Dashboard"), "layout-dashboard", "analytics:dashboard"),
             NavItem(_("Campaigns"), "send", "campaigns:list"),
             NavItem(_("Contacts"), "users", "campaigns:contacts"),
-            NavItem(_("Inbox"), "inbox", "campaigns:inbox", _unread),
-            NavItem(_("Webhooks"), "webhook", "campaigns:webhooks"),
+            NavItem(_("Inbox"), "inbox", "campaigns:inbox", _unread, _("unread")),
+            NavItem(_("Webhooks"), "webhook", "campaigns:webhooks", access.endpoints_off, _("switched off")),
         ),
     ),
 )

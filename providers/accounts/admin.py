@@ -31,6 +31,7 @@ from providers.accounts.models import (
     Account,
     Allotment,
     Health,
+    InboundDay,
     InboundMail,
     LedgerRow,
     Mailbox,
@@ -535,6 +536,15 @@ class WebhookDayAdmin(ReadOnlyAdmin):
     ordering = ("-day", "account_id", "result")
 
 
+class InboundDayAdmin(ReadOnlyAdmin):
+    """How mails that came back ended, day by day: stored or refused, by reason, and what was found in them."""
+
+    list_display = ("day", "result", "count")
+    list_filter = ("result",)
+    date_hierarchy = "day"
+    ordering = ("-day", "result")
+
+
 class OperatorSuppressionAdmin(ModelAdmin):  # type: ignore[misc]
     """Whom no agency may mail: it holds for what workers have in their hands already."""
 
@@ -558,4 +568,5 @@ sites.operator.register(Allotment, AllotmentAdmin)
 sites.operator.register(LedgerRow, LedgerAdmin)
 sites.operator.register(Mailbox, MailboxAdmin)
 sites.operator.register(InboundMail, InboundMailAdmin)
+sites.operator.register(InboundDay, InboundDayAdmin)
 sites.operator.register(WebhookDay, WebhookDayAdmin)

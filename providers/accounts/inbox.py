@@ -1,4 +1,5 @@
-"""Mail that came back to us, stored once as it came, answered, and handled later. The only writer of InboundMail.
+"""Mail that came back to us, stored once as it came, answered, and handled later. The only writer of InboundMail and
+InboundDay.
 
 receiving ─► keep     durable before the answer; the server that brings it is not kept waiting
 mailboxes ─► keep     before the place of reading moves on
@@ -8,7 +9,7 @@ take      ─► handled  what it was, and what was wrong with it
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,9 +17,11 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.dispatch import Signal
 
-from providers.accounts.models import InboundMail
+from providers.accounts.ledger import utc_day
+from providers.accounts.models import InboundDay, InboundMail
 
 KEPT = timedelta(days=14)
+DAYS_KEPT = timedelta(days=400)
 # More of one is never read.
 MOST_STORED = 8 << 20
 MOST_SHOWN = 20_000
@@ -88,11 +91,19 @@ def handled(
     )
 
 
-def failed(mail: InboundMail, trouble: str, *, now: datetime) -> None:
-    """It could not be handled: it is tried again, but not for ever."""
+def failed(mail: InboundMail, trouble: str, *, now: datetime) -> bool:
+    """It could not be handled: it is tried again, but not for ever. Return whether this was the last time."""
     found = InboundMail.objects.filter(pk=mail.pk)
     found.update(attempts=F("attempts") + 1, trouble=trouble[:300])
-    found.filter(attempts__gte=ATTEMPTS).update(handled_at=now)
+    return bool(found.filter(attempts__gte=ATTEMPTS).update(handled_at=now))
+
+
+def count(results: Mapping[InboundDay.Result, int], *, now: datetime) -> None:
+    """Add to how mails have ended today."""
+    with connection.cursor() as cursor:
+        # In one order, so that two processes never wait for each other.
+        for result, number in sorted(results.items()):
+            cursor.execute(_COUNT, [utc_day(now), result.value, number])
 
 
 def forget(needles: Sequence[str], *, now: datetime) -> int:
@@ -127,6 +138,7 @@ def headers(mail: InboundMail) -> str:
 
 def prune(*, now: datetime) -> int:
     """Forget mails that were handled and are old; return how many."""
+    InboundDay.objects.filter(day__lt=utc_day(now - DAYS_KEPT)).delete()
     return InboundMail.objects.filter(received_at__lt=now - KEPT, handled_at__isnull=False).delete()[0]
 
 
@@ -138,6 +150,10 @@ _STORE = """
 INSERT INTO accounts_inboundmail (digest, sender, recipients, body, size, received_at)
 VALUES (%s, %s, %s, %s, %s, COALESCE(%s, now()))
 ON CONFLICT DO NOTHING RETURNING id
+"""
+_COUNT = """
+INSERT INTO accounts_inboundday AS d (day, result, count) VALUES (%s, %s, %s)
+ON CONFLICT (day, result) DO UPDATE SET count = d.count + EXCLUDED.count
 """
 _FORGET = """
 WITH told AS MATERIALIZED (

@@ -361,6 +361,37 @@ class InboundMail(models.Model):
         return f"{self.sender} {self.received_at}"
 
 
+class InboundDay(models.Model):
+    """How mails that were brought to our mail server ended on a UTC day, stored or refused for a reason; and what was
+    found in stored ones, wherever they came from. Written by `inbox` alone."""
+
+    class Result(models.TextChoices):
+        STORED = "stored", _("Stored")
+        REPEATED = "repeated", _("Stored already")
+        FOREIGN = "foreign", _("Refused: for a domain that is not ours")
+        TOO_LARGE = "too_large", _("Refused: too large")
+        LONG_LINE = "long_line", _("Refused: a line is too long")
+        TOO_MANY = "too_many", _("Refused for now: too many recipients")
+        NOT_STORED = "not_stored", _("Refused for now: it could not be stored")
+        PROTOCOL = "protocol", _("Refused: not by the protocol")
+        FOUND = "found", _("Understood")
+        STRANGERS = "strangers", _("Of no mail of ours: without a reference, or with a forged one")
+        UNREADABLE = "unreadable", _("Not understood")
+        FAILED = "failed", _("Could not be handled")
+
+    day = models.DateField(_("day"))
+    result = models.CharField(_("result"), max_length=15, choices=Result.choices)
+    count = models.PositiveIntegerField(_("count"))
+
+    class Meta:
+        verbose_name = _("day of mails that came back")
+        verbose_name_plural = _("days of mails that came back")
+        constraints = [models.UniqueConstraint(fields=["day", "result"], name="one_inbound_day_per_result")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.result}: {self.count}"
+
+
 class Mailbox(models.Model):
     """A mailbox for mail that comes back, read by IMAP. What was read is written by `mailboxes` alone.
 

@@ -1,5 +1,7 @@
 """A mail server for what comes back: bounces, complaints, replies. It stores each mail, then says 250.
 
+How each ended is counted by day.
+
 Only mail to its own domains is taken, so it relays nothing; what it cannot store, the other server keeps and brings
 again.
 """
@@ -13,8 +15,11 @@ from typing import Any
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.db import close_old_connections
+from django.utils import timezone
 
 from providers.accounts import inbox
+from providers.accounts.models import InboundDay
+from tenants.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,13 @@ MOST_RECIPIENTS = 50
 PATIENCE = 60
 # Longer lines than the 998 characters of RFC 5321 are written by servers that bounce, and read by all others.
 LONGEST_LINE = 1 << 20
+_REFUSALS = (
+    ("552", InboundDay.Result.TOO_LARGE),
+    ("550 5.7.1", InboundDay.Result.FOREIGN),
+    ("452", InboundDay.Result.TOO_MANY),
+    ("451", InboundDay.Result.NOT_STORED),
+    ("500 Line too long", InboundDay.Result.LONG_LINE),
+)
 # Each holds a connection to the database.
 _WRITERS = 4
 
@@ -35,6 +47,7 @@ class Receiver:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._most_recipients = 1 if one_recipient else MOST_RECIPIENTS
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="inbox")
+        self._tally: Tally[InboundDay.Result] = Tally(lambda counts: inbox.count(counts, now=timezone.now()))
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]
@@ -61,21 +74,39 @@ class Receiver:
         logger.error("a mail could not be taken", exc_info=error)
         return "451 4.3.0 try again later"
 
+    def answered(self, status: str) -> None:
+        """Count a refusal, whoever made it; this is called with each answer."""
+        if status[:1] in "45":
+            found = (result for words, result in _REFUSALS if status.startswith(words))
+            self._tally.add(next(found, InboundDay.Result.PROTOCOL))
+
     def close(self) -> None:
-        """Let what is being stored end."""
+        """Let what is being stored end, and write down what was counted."""
         self._writers.shutdown()
+        self._tally.flush()
 
     def _keep(self, sender: str, recipients: list[str], raw: bytes) -> None:
         close_old_connections()
-        inbox.keep(sender, recipients, raw)
+        new = inbox.keep(sender, recipients, raw)
+        self._tally.add(InboundDay.Result.STORED if new else InboundDay.Result.REPEATED)
 
 
-class _Smtp(SMTP):
+class _Counted:
+    """Of both: the receiver hears of every answer, also of those that aiosmtpd gives itself."""
+
     line_length_limit = LONGEST_LINE
 
+    async def push(self, status: Any) -> None:
+        await super().push(status)  # type: ignore[misc]
+        self.event_handler.answered(status if isinstance(status, str) else status.decode())  # type: ignore[attr-defined]
 
-class _Lmtp(LMTP):
-    line_length_limit = LONGEST_LINE
+
+class _Smtp(_Counted, SMTP):
+    pass
+
+
+class _Lmtp(_Counted, LMTP):
+    pass
 
 
 async def serve(

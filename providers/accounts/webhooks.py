@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connection, connections
-from django.db.models import F, Sum
+from django.db.models import F, Prefetch, Sum
 from django.dispatch import Signal
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.utils import timezone
@@ -36,6 +36,7 @@ from providers.accounts.ledger import utc_day
 from providers.accounts.models import Account, WebhookDay, WebhookPost
 from tenants import context
 from tenants.group_commit import GroupCommit, NotKeptError
+from tenants.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def receive(request: HttpRequest, key: UUID) -> HttpResponse:
         if first := _store([post]):
             _tell(first)
 
-    return _answer(request, _account(key), keep)
+    account = _account(key)
+    return _answer(request, account, keep, lambda result: count(account.pk, {result: 1}, now=timezone.now()))
 
 
 class Front:
@@ -89,7 +91,7 @@ class Front:
         self._accounts: dict[UUID, tuple[Account, float]] = {}
         self._first: int | None = None
         self._commit: GroupCommit[_Post] = GroupCommit("webhooks", self._write, self._ring)
-        self.close = self._commit.close
+        self._refused: Tally[tuple[int, WebhookDay.Result]] = Tally(_count_all)
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = _PATH.fullmatch(environ.get("PATH_INFO", ""))
@@ -109,13 +111,18 @@ class Front:
         start(f"{response.status_code} {response.reason_phrase}", headers)
         return [response.content]
 
+    def close(self) -> None:
+        """Let what is being written end."""
+        self._commit.close()
+        self._refused.flush()
+
     def _answer(self, request: HttpRequest, key: UUID) -> HttpResponse:
         account, until = self._accounts.get(key, (None, 0.0))
         if account is None or time.monotonic() >= until or not _signed(request, account):
             # Its secret may have been changed since: before anything is refused, it is asked for again.
-            account = _account(key)
-            self._accounts[key] = account, time.monotonic() + _ACCOUNT_SECONDS
-            return _answer(request, account, self._commit.keep)
+            fresh = _account(key)
+            self._accounts[key] = fresh, time.monotonic() + _ACCOUNT_SECONDS
+            return _answer(request, fresh, self._commit.keep, lambda result: self._refused.add((fresh.pk, result)))
         return _taken(request, account, self._commit.keep)
 
     def _write(self, posts: Sequence[_Post]) -> None:
@@ -178,8 +185,10 @@ def alone() -> Iterator[bool]:
 
 
 def take(limit: int, *, after: int = 0) -> list[WebhookPost]:
-    """The oldest posts later than this one that wait, with their accounts."""
-    waiting = WebhookPost.objects.filter(handled_at=None, pk__gt=after).select_related("account").order_by("pk")
+    """The oldest posts later than this one that wait, with what must be known of their accounts."""
+    # Not joined: the secrets of each would be unsealed once a post.
+    accounts = Prefetch("account", Account.objects.only("kind", "owner"))
+    waiting = WebhookPost.objects.filter(handled_at=None, pk__gt=after).prefetch_related(accounts).order_by("pk")
     return list(waiting[:limit])
 
 
@@ -239,6 +248,13 @@ def prune(*, now: datetime) -> int:
         return int(cursor.rowcount)
 
 
+def _count_all(counts: Mapping[tuple[int, WebhookDay.Result], int]) -> None:
+    with context.public():
+        # In one order, so that two processes never wait for each other.
+        for (account_id, result), number in sorted(counts.items()):
+            count(account_id, {result: number}, now=timezone.now())
+
+
 def _account(key: UUID) -> Account:
     """Whose address this is; raises Http404."""
     account = Account.objects.filter(webhook_key=key).only("kind", "webhook_secrets").first()
@@ -260,7 +276,12 @@ def _check(request: HttpRequest, account: Account, now: datetime) -> None:
     signatures.check(account.kind, account.webhook_secrets.get("secret", ""), request, now=now)
 
 
-def _answer(request: HttpRequest, account: Account, keep: Callable[[_Post], None]) -> HttpResponse:
+def _answer(
+    request: HttpRequest,
+    account: Account,
+    keep: Callable[[_Post], None],
+    refuse: Callable[[WebhookDay.Result], None],
+) -> HttpResponse:
     if request.method == "HEAD":
         return HttpResponse()
     now = timezone.now()
@@ -268,14 +289,14 @@ def _answer(request: HttpRequest, account: Account, keep: Callable[[_Post], None
         # It may be too large, or be cut off.
         len(request.body)
     except RequestDataTooBig:
-        count(account.pk, {WebhookDay.Result.TOO_LARGE: 1}, now=now)
+        refuse(WebhookDay.Result.TOO_LARGE)
         return HttpResponse(status=413)
     except UnreadablePostError:
         return HttpResponse(status=400)
     try:
         _check(request, account, now)
     except signatures.PostRefused as refused:
-        count(account.pk, {refused.result: 1}, now=now)
+        refuse(refused.result)
         if account.kind in signatures.BASIC and "Authorization" not in request.headers:
             # Amazon SNS names user and password only when it is asked to.
             return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="webhook"'})

@@ -30,11 +30,6 @@ def wait(ids: Sequence[int]) -> None:
     Event.objects.filter(pk__in=ids).update(waits=True)
 
 
-def waiting(limit: int) -> list[int]:
-    """Ids of events that wait, the oldest first."""
-    return list(Event.objects.filter(waits=True).order_by("pk").values_list("pk", flat=True)[:limit])
-
-
 def settle(ids: Sequence[int]) -> None:
     """These events wait no more."""
     Event.objects.filter(pk__in=ids, waits=True).update(waits=False)
@@ -68,13 +63,14 @@ def _clean(text: str, length: int) -> str:
     return text.replace("\0", "").encode(errors="replace").decode()[:length]
 
 
+# In binary form, which costs a sixth.
 _STORE = """
 INSERT INTO senders_event (message, account_id, source, raw_id, type, at, received_at, recipient, detail, bounce_class,
     provider_id, reader, waits)
 SELECT n.*, w.waits
 FROM (SELECT %s::boolean AS waits) w,
-     unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
-            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) n
+     unnest(%b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::timestamptz[],
+            %b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) n
 ON CONFLICT DO NOTHING
 RETURNING id
 """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from unittest import mock
 
 import psycopg
@@ -66,7 +67,7 @@ def held_snapshot(ground: Ground) -> Iterator[Callable[[], Values]]:
     def once() -> Values:
         scene.queue(alpha, **TINY)
         fresh = windows(alpha, slot, WINDOWS * WINDOW)
-        with _another_connection() as other, other.transaction():
+        with another_connection() as other, other.transaction():
             other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             other.execute("SELECT count(*) FROM tenants_agency")
             began = time.monotonic()
@@ -84,9 +85,19 @@ def held_snapshot(ground: Ground) -> Iterator[Callable[[], Values]]:
     scene.clear()
 
 
-def windows(agency: Agency, account_id: int, mails: int) -> list[float]:
-    """Drain so many mails into nothing; seconds of every fifty of them."""
+def windows(
+    agency: Agency,
+    account_id: int,
+    mails: int | None = None,
+    *,
+    seconds: float = 3600,
+    ended: Callable[[int], None] = lambda _mails: None,
+) -> list[float]:
+    """Drain so many mails into nothing, or for so long; seconds of every fifty of them. `ended` is called then, before
+    what is claimed and was not sent is given back."""
     stamps: list[float] = []
+    ends = time.perf_counter() + seconds
+    told = False
     until = timezone.now() + timedelta(hours=1)
 
     class Nowhere(adapters.Wire):
@@ -99,7 +110,11 @@ def windows(agency: Agency, account_id: int, mails: int) -> list[float]:
         def close(self) -> None: ...
 
     def clock() -> datetime:
-        return until if len(stamps) >= mails else timezone.now()
+        nonlocal told
+        if not told and (time.perf_counter() >= ends or (mails is not None and len(stamps) >= mails)):
+            told = True
+            ended(len(stamps))
+        return until if told else timezone.now()
 
     with mock.patch.object(adapters, "open", return_value=Nowhere()), context.entered(agency):
         dispatch.drain(account_id, clock=clock, until=until)
@@ -116,7 +131,8 @@ def _crowd(agency: Agency, people: int, *, senders: int = 400) -> int:
 
 
 @contextmanager
-def _another_connection() -> Iterator["psycopg.Connection[object]"]:
+def another_connection() -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    """To the same database."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
         other.execute("SET idle_in_transaction_session_timeout = 0")
         yield other

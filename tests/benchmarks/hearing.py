@@ -1,7 +1,10 @@
-"""How fast what providers post is stored, and how fast it is acted on."""
+"""How fast what providers post is stored, how fast it is acted on, and what that costs the sending engine."""
 
 import json
 import random
+import statistics
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,13 +21,27 @@ from providers.accounts.models import Account, WebhookPost
 from providers.sandbox.posting import SECRETS, Event, signed
 from tenants import context
 from tenants.models import Agency
-from tests.benchmarks import machine, scene, web
-from tests.benchmarks.ground import Ground
+from tests.benchmarks import claiming, machine, scene, web
+from tests.benchmarks.children import Child
+from tests.benchmarks.ground import Ground, counted
 from tests.benchmarks.keys import Values
 
 # SendGrid waits for so many events or some seconds, then posts them together.
 TOGETHER = 40
 _TINY = {"subject": "Hi", "html": "", "text": "Hi"}
+# Events a second: some, and as many as the goal is.
+_SOME, _MANY = 300, 2_000
+# Seconds of them before the engine is measured, and after.
+_AROUND = 0.5
+# Mails a second that the engine surely does not reach.
+_FASTEST = 4_000
+# As whom the engine works, by which its statements are told from all others.
+_ENGINE = "bench_engine"
+_SPENT = {
+    "server": "PostgreSQL's us a mail in statements",
+    "backend": "CPU us a mail of its backend",
+    "clock": "us a mail by the clock",
+}
 
 
 @contextmanager
@@ -92,6 +109,103 @@ def pending(ground: Ground) -> Iterator[Callable[[], Values]]:
     yield once
     _forget_posts()
     scene.clear()
+
+
+@contextmanager
+def under_events(ground: Ground) -> Iterator[Callable[[], Values]]:
+    """Claim, reserve, mark and record of mails in quiet, and while events of the same agency and account pour in.
+
+    What is compared is the time of the engine's statements within PostgreSQL, and the CPU seconds of its backend:
+    at a rate that leaves the machine time, the former shows locks and dead rows; where both cores are full it is
+    mostly waiting for a core, and the latter shows them alone.
+    """
+    seconds, rounds = (1.5, 2) if ground.quick else (3.0, 5)
+    alpha = scene.agencies()[0]
+    accounts = {kind: _account(kind) for kind in ("resend", "sendgrid")}
+    for account in accounts.values():
+        scene.senders(alpha, account, 200, per_day=1_000)
+    events = {rate: round(rate * (seconds + 2 * _AROUND)) for rate in (_SOME, _MANY)}
+    sent = rounds * sum(events.values())
+    scene.people(alpha, sent + round(4 * rounds * seconds * _FASTEST))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP ROLE IF EXISTS {_ENGINE}")
+        cursor.execute(f"CREATE ROLE {_ENGINE} SUPERUSER")
+
+    def once() -> Values:
+        _forget_posts()
+        keys = _some_sent(alpha, sent)
+        spent: dict[int, list[Counter[str]]] = {0: [], _SOME: [], _MANY: []}
+        reached: dict[int, list[float]] = {_SOME: [], _MANY: []}
+        with web.served() as server, Child("hearer") as hearer, counted():
+            hearer.hear()
+            _engine(alpha, accounts["sendgrid"], seconds)
+            for _ in range(rounds):
+                for rate in (_SOME, _MANY):
+                    spent[0].append(_engine(alpha, accounts["sendgrid"], seconds))
+                    some = [keys.pop() for _ in range(events[rate])]
+                    requests = _mixed(alpha, accounts, some)
+                    with server.asked(settings.PUBLIC_HOST, requests, len(requests) * rate / len(some)) as asked:
+                        time.sleep(_AROUND)
+                        spent[rate].append(_engine(alpha, accounts["sendgrid"], seconds))
+                        took, answered = asked()
+                    reached[rate].append(len(some) * answered / len(requests) / took)
+                    while WebhookPost.objects.filter(handled_at=None).exists():
+                        time.sleep(0.1)
+        each = {rate: {what: _median(many, what) for what in _SPENT} for rate, many in spent.items()}
+        found: Values = {
+            "claim_under_events": each[_SOME]["server"] / each[0]["server"],
+            "claim_cpu_under_2000_events": each[_MANY]["backend"] / each[0]["backend"],
+        }
+        for rate, name in ((0, "quiet"), (_SOME, f"{_SOME} events/s"), (_MANY, f"{_MANY} events/s")):
+            for what, words in _SPENT.items():
+                found[f"{words}, {name}"] = each[rate][what]
+            if rate:
+                found[f"events/s reached of {rate}"] = statistics.median(reached[rate])
+        return found
+
+    yield once
+    _forget_posts()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP ROLE {_ENGINE}")
+    scene.clear()
+
+
+def _engine(agency: Agency, account: Account, seconds: float) -> Counter[str]:
+    """Let the engine work so long, mails going nowhere; what was spent, and on how many mails."""
+    spent: Counter[str] = Counter()
+    with connection.cursor() as cursor, claiming.another_connection() as other:
+        cursor.execute("SELECT pg_backend_pid()")
+        (backend,) = cursor.fetchone()
+
+        def ended(mails: int) -> None:
+            ((server,),) = other.execute(_STATEMENTS, [_ENGINE]).fetchall()
+            spent["mails"] = mails
+            spent["clock"] = round(1e6 * (time.perf_counter() - began))
+            spent["backend"] = round(1e6 * (machine.cpu_seconds([backend]) - busy))
+            spent["server"] = round(1e3 * (server or 0))
+
+        cursor.execute(f"SET ROLE {_ENGINE}")
+        cursor.execute("SELECT pg_stat_statements_reset()")
+        busy, began = machine.cpu_seconds([backend]), time.perf_counter()
+        claiming.windows(agency, account.pk, seconds=seconds, ended=ended)
+        cursor.execute("RESET ROLE")
+    if not spent["mails"]:
+        raise RuntimeError("No mails are left: give fewer repetitions.")
+    return spent
+
+
+def _median(many: list[Counter[str]], what: str) -> float:
+    return statistics.median(one[what] / one["mails"] for one in many)
+
+
+def _mixed(agency: Agency, accounts: dict[str, Account], keys: list[tuple[int, UUID]]) -> list[web.Request]:
+    requests = [
+        one
+        for kind, account in accounts.items()
+        for one in _requests(kind, account, agency, [key for place, key in keys if place == account.pk])
+    ]
+    random.Random(7).shuffle(requests)
+    return requests
 
 
 def _account(kind: str) -> Account:
@@ -162,6 +276,18 @@ def _sent(agency: Agency, accounts: dict[str, Account]) -> list[UUID]:
         return list(Message.objects.order_by("pk").values_list("key", flat=True))
 
 
+def _some_sent(agency: Agency, count: int) -> list[tuple[int, UUID]]:
+    """Launch a campaign to all people, and let so many mails have left, each as planned; their accounts and keys."""
+    scene.queue(agency, **_TINY)
+    with context.entered(agency), connection.cursor() as cursor:
+        cursor.execute("TRUNCATE senders_event, campaigns_suppression")
+        cursor.execute(_SOME_SENT, [count])
+        found = cursor.fetchall()
+    scene.settle()
+    random.Random(6).shuffle(found)
+    return found
+
+
 def _store(agency: Agency, accounts: dict[str, Account], keys: list[UUID]) -> None:
     _forget_posts()
     accounts_of = {kind: keys[place :: len(accounts)] for place, kind in enumerate(accounts)}
@@ -179,6 +305,17 @@ def _forget_posts() -> None:
         cursor.execute("TRUNCATE accounts_webhookpost, accounts_webhookday, django_q_ormq")
 
 
+_SOME_SENT = """
+UPDATE campaigns_message m SET status = 'sent', sent_at = now(), claimed_at = now(), counted_on = current_date,
+    attempted_at = now(), sender_id = (SELECT min(id) + m.id %% 400 FROM senders_sender)
+FROM (SELECT id FROM campaigns_message ORDER BY id LIMIT %s) n WHERE n.id = m.id
+RETURNING m.account_id, m.key
+"""
+# In milliseconds. What the end of a transaction takes is not told.
+_STATEMENTS = """
+SELECT sum(total_exec_time + total_plan_time) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
+WHERE r.rolname = %s
+"""
 _SENT = """
 UPDATE campaigns_message m SET status = 'sent', sent_at = now(), claimed_at = now(), counted_on = current_date,
     attempted_at = now(), sender_id = (SELECT min(id) + m.id %% 100 FROM senders_sender),

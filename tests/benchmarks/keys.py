@@ -84,6 +84,12 @@ GROUPS = (
         quick=False,
     ),
     Group("hearing.pending", (Key("feedback_100k_s", False, 60, 30),), most=1, quick=False),
+    Group(
+        "hearing.under_events",
+        (Key("claim_under_events", False, 1.1, 1.02), Key("claim_cpu_under_2000_events", False, 1.1, 1.02)),
+        most=1,
+        quick=False,
+    ),
 )
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,13 +27,25 @@ class Server:
 
     def ask(self, host: str, requests: Sequence[Request]) -> tuple[float, int]:
         """Seconds until all of these were answered, and how many were answered well."""
-        with Child("visitor", self.port, host, CONNECTIONS) as visitor:
+        with self.asked(host, requests) as asked:
+            return asked()
+
+    @contextmanager
+    def asked(
+        self, host: str, requests: Sequence[Request], rate: float | None = None
+    ) -> Iterator[Callable[[], tuple[float, int]]]:
+        """The same meanwhile, at `rate` requests a second if it is given; the function waits for the result."""
+        with Child("visitor", self.port, host, CONNECTIONS, rate or 0) as visitor:
             visitor.hear()
             for request in requests:
                 visitor.tell(json.dumps(request))
             visitor.tell("go")
-            seconds, answered = visitor.hear().split()
-        return float(seconds), int(answered)
+
+            def result() -> tuple[float, int]:
+                seconds, answered = visitor.hear().split()
+                return float(seconds), int(answered)
+
+            yield result
 
 
 @contextmanager

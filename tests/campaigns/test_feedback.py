@@ -90,6 +90,24 @@ def test_whoever_is_told_of_facts_is_told_at_once(
         assert bells.rung("hooks")
 
 
+def test_a_backlog_is_worked_off_past_any_number_of_events_of_unknown_mails(
+    alpha: Agency, accounts: dict[str, Account], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(feedback, "_AT_ONCE", 2)
+    resend = accounts["resend"]
+    with context.entered(alpha):
+        feedback.record([heard(uuid4(), EventType.DELIVERED, account=resend) for _ in range(3)], now=LATER)
+        mails = sent(alpha, resend, 5)
+        # Others' account says nothing of them.
+        feedback.record([heard(mails[0], EventType.BOUNCED, account=accounts["smtp"])], now=LATER)
+        feedback.keep([heard(mail, EventType.CLICKED, account=None) for mail in mails])
+        assert feedback.look_again(now=LATER, interrupted=lambda: True)
+        assert outcome(mails[0].campaign_id)["clicked"] == 2
+        assert not feedback.look_again(now=LATER)
+        assert outcome(mails[0].campaign_id)["clicked"] == 5
+        assert Event.objects.filter(waits=True).count() == 4
+
+
 def test_a_story_told_any_number_of_times_in_any_order_is_the_same(
     alpha: Agency, beta: Agency, accounts: dict[str, Account]
 ) -> None:

@@ -10,6 +10,7 @@ from django.db import connection
 from campaigns import feedback, jobs
 from campaigns.models import CampaignOutcome, Message, Suppression
 from providers.accounts import webhooks
+from providers.accounts.events import EventType
 from providers.accounts.models import Account, WebhookDay, WebhookPost
 from providers.senders.models import Event
 from tenants import context
@@ -18,7 +19,7 @@ from tenants.models import Agency
 from tenants.users import keys
 from tenants.users.models import User
 from tests import stage
-from tests.campaigns.test_feedback import sent
+from tests.campaigns.test_feedback import heard, sent
 from tests.providers.payloads import KINDS, SECRETS, post
 from tests.visitor import Visitor, at, body
 
@@ -53,6 +54,27 @@ def results() -> dict[str, int]:
     for result, count in WebhookDay.objects.values_list("result", "count"):
         found[result] = found.get(result, 0) + count
     return found
+
+
+def test_a_job_leaves_to_the_next_what_it_has_no_time_for(
+    alpha: Agency, beta: Agency, accounts: dict[str, Account], settings: Any, monkeypatch: Any
+) -> None:
+    settings.DRAIN_SECONDS = 0
+    monkeypatch.setattr(feedback, "_POSTS", 1)
+    monkeypatch.setattr(feedback, "_AT_ONCE", 1)
+    with context.entered(alpha):
+        mails = sent(alpha, accounts["resend"], 2)
+    for mail in mails:
+        told(accounts["resend"], "delivered", alpha, mail)
+    before = waiting()
+    jobs.hear()
+    assert (WebhookPost.objects.filter(handled_at=None).count(), waiting()) == (1, before + 1)
+    with context.entered(alpha):
+        for mail in mails:
+            feedback.keep([heard(mail, EventType.CLICKED, account=None)])
+        jobs.catch_up()
+        assert Event.objects.filter(waits=True).count() == 1
+    assert waiting() == before + 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

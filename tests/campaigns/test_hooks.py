@@ -277,6 +277,34 @@ def test_an_endpoint_that_is_gone_or_fails_for_days_is_switched_off_and_goes_on_
         assert HookDelivery.objects.get(position=5).state == State.FAILED
 
 
+def test_those_who_may_change_it_are_mailed_in_their_language_when_it_is_switched_off(
+    carol: User, wire: Wire, mailoutbox: list[Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    agency = Agency.objects.get(slug="alpha")
+    Agency.objects.filter(pk=agency.pk).update(language="ru")
+    wire.answers[URL] = Answer(410, "", 0.01)
+    with context.entered(agency):
+        User.objects.create_user("reader@alpha.example", "x")
+        endpoint, secret = hooks.create(URL, name="Till", now=NOON)
+        happen("a")
+        with django_capture_on_commit_callbacks(execute=True):
+            post(wire, agency)
+        assert queue.waiting() == 1
+    with context.entered(Agency.objects.get(slug="alpha")):
+        jobs.tell_of_webhook(endpoint.pk)
+        (mail,) = mailoutbox
+        assert (mail.to, mail.extra_headers["Importance"]) == ([carol.email], "high")
+        assert mail.subject == "Вебхук выключен: Till"
+        assert URL in mail.body
+        assert f"/webhooks/{endpoint.pk}/" in mail.body
+        assert secret not in mail.body
+        hooks.switch_on(endpoint)
+        jobs.tell_of_webhook(endpoint.pk)
+        hooks.switch_off(endpoint, now=NOON)
+        jobs.tell_of_webhook(endpoint.pk)
+    assert len(mailoutbox) == 1
+
+
 def test_what_a_dead_worker_held_is_posted_again_and_its_late_result_changes_nothing(alpha: Agency, wire: Wire) -> None:
     with context.entered(alpha):
         hooks.create(URL, now=NOON)

@@ -232,6 +232,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[tuple[st
     """The server on a free port, and what it stored."""
     stored: list[tuple[str, list[str], bytes]] = []
     monkeypatch.setattr(inbox, "keep", lambda sender, recipients, raw: stored.append((sender, recipients, raw)) or True)
+    monkeypatch.setattr(inbox, "count", lambda results, now: None)
     loop, ready, ports = asyncio.new_event_loop(), threading.Event(), []
     receiver = Receiver([DOMAIN])
 
