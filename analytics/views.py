@@ -17,6 +17,5 @@ def front_page(request: HttpRequest) -> HttpResponse:
     """The agency's dashboard."""
     found = dashboard(context.current_agency(), access.campaigns_for(request.user), now=clock.now())
     found["recent_imports"] = [import_summary(one) for one in access.intakes_for(request.user)[:IMPORTS]]
-    found["recoveries"] = access.recoveries_for(request.user)
-    found["sources"] = access.paused_sources_for(request.user)
+    found["recoveries"], found["sources"] = access.pauses_for(request.user)
     return render(request, "analytics/dashboard.html", found)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, Value
 
 from campaigns import sources
 from campaigns.models import (
@@ -132,6 +132,16 @@ def recoveries_for(user: Visitor) -> list[recovering.Told]:
 def paused_sources_for(user: Visitor) -> list[sources.Told]:
     """The paused imports and lists, as far as this user may see them."""
     return sources.told() if _seen_by(user, SourcePause.objects.filter(ended_at=None)).exists() else []
+
+
+def pauses_for(user: Visitor) -> tuple[list[recovering.Told], list[sources.Told]]:
+    """Both of these, asked for at once: mostly there are none."""
+    which = [
+        _seen_by(user, rows.filter(ended_at=None)).annotate(what=Value(what)).values_list("what").order_by()
+        for what, rows in (("senders", Recovery.objects.all()), ("sources", SourcePause.objects.all()))
+    ]
+    found = {what for (what,) in which[0].union(which[1])}
+    return recovering.told() if "senders" in found else [], sources.told() if "sources" in found else []
 
 
 def intakes_for(user: Visitor) -> QuerySet[Intake]:
