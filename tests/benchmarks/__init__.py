@@ -17,6 +17,8 @@ killing     what kill -9 leaves in doubt
 remembering memory of a worker and of the whole installation
 idling      agencies with nothing due
 reading     what a mail costs to make; how many pixels a second are answered, and none lost
-visitor     a process that asks for pixels
+hearing     what providers post: how fast it is stored and acted on, and what that costs the engine
+visitor     a process that asks for pixels, or posts, as fast as it is answered or so many a second
+hearer      a process that acts on what was posted, as a worker does
 profile     where the time of a mail goes in a worker
 """
