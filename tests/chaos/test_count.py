@@ -142,6 +142,8 @@ def ground(two_agencies: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gro
     for agency in two_agencies.agencies.values():
         with context.entered(agency):
             domains += SenderDomain.objects.values_list("name", flat=True)
+            # Room for both mails of everybody in one day.
+            SenderDomain.objects.update(per_day=1_000_000)
     ours = {"BOUNCE_DOMAIN": BOUNCES, "INBOUND_DOMAINS": ",".join(domains), "INBOUND_PORT": str(ports[1])}
     for name, value in {**processes.environment(), **ours}.items():
         monkeypatch.setenv(name, value)
