@@ -38,7 +38,6 @@ from outreach.cluster import Machine
 from providers.accounts import inbox, webhooks
 from providers.accounts.events import FACTS, EventType
 from providers.sandbox.population import answer, story
-from providers.senders import events
 from providers.senders.models import Event, SenderDomain
 from tenants import context
 from tenants.jobs import enqueue
@@ -115,10 +114,10 @@ class Ground:
         """Whether all that the far end has told is acted on; what waited for its mail is looked at again."""
         if webhooks.pending() or inbox.pending():
             return False
-        waiting = 0
+        waiting = False
         for agency in self.scene.agencies.values():
             with context.entered(agency):
-                waiting += len(events.waiting(1))
+                waiting |= Event.objects.filter(waits=True).exists()
         if waiting:
             enqueue(jobs.tick)
         return not waiting
