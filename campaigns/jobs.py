@@ -153,7 +153,8 @@ def hear() -> None:
     clock = Clock()
     until = clock() + timedelta(seconds=settings.DRAIN_SECONDS)
     feedback.hear(now=clock(), interrupted=lambda: clock() >= until)
-    if webhooks.pending():
+    # Who finds another at it leaves the rest to that one: to ring again would go round until it is done.
+    if clock() >= until and webhooks.pending():
         jobs.enqueue(hear)
 
 

@@ -77,6 +77,22 @@ def test_a_job_leaves_to_the_next_what_it_has_no_time_for(
     assert waiting() == before + 2
 
 
+def test_who_finds_another_at_it_does_not_ring_again(alpha: Agency, beta: Agency, accounts: dict[str, Account]) -> None:
+    with context.entered(alpha):
+        mail = sent(alpha, accounts["resend"], 1)[0]
+    told(accounts["resend"], "delivered", alpha, mail)
+    before = waiting()
+    # The other worker is another connection.
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [webhooks._LOOKING])
+            jobs.hear()
+    finally:
+        other.close()
+    assert (WebhookPost.objects.filter(handled_at=None).count(), waiting()) == (1, before)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_finds_its_mail(alpha: Agency, beta: Agency, accounts: dict[str, Account], kind: str) -> None:
     account = accounts[kind]

@@ -167,5 +167,6 @@ def test_a_long_job_gives_signs_of_life_and_has_its_own_time(
 
 def _until(true: Any) -> None:
     end = time.monotonic() + 30
-    while not true() and time.monotonic() < end:
+    while not true():
+        assert time.monotonic() < end
         time.sleep(0.01)

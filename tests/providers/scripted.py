@@ -109,6 +109,8 @@ class SmtpServer:
     second: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     mails: list[bytes] = field(default_factory=list)
+    # What had come of bodies that the client did not end.
+    unended: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -155,6 +157,7 @@ class SmtpServer:
                 content = []
                 while (body := handler.rfile.readline()) != b".\r\n":
                     if not body:
+                        self.unended.append(b"".join(content))
                         return
                     content.append(body)
                 self.mails.append(b"".join(content))

@@ -2,6 +2,7 @@
 
 import smtplib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
@@ -173,6 +174,12 @@ def test_an_announced_mail_that_does_not_follow_is_not_sent(
         assert smtp_server.connections == 2
     announcing.close()
     assert len(smtp_server.mails) == (2 if stopped == "another" else 1)
+    deadline = time.monotonic() + 10
+    while not smtp_server.unended:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # Not a word of the way to end a session either.
+    assert smtp_server.unended == [b""]
 
 
 @pytest.mark.parametrize(
