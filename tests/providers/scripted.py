@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -112,6 +113,8 @@ class SmtpServer:
     # What had come of bodies that the client did not end.
     unended: list[bytes] = field(default_factory=list)
     connections: int = 0
+    # Of them, those that are over.
+    over: int = 0
 
     def __post_init__(self) -> None:
         self._ended = threading.Event()
@@ -121,7 +124,10 @@ class SmtpServer:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 outer.connections += 1
-                outer._session(self)
+                # A client that leaves answers unread resets the connection.
+                with suppress(ConnectionError):
+                    outer._session(self)
+                outer.over += 1
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -154,15 +160,22 @@ class SmtpServer:
             if not (reply := self._answer(handler, verb)):
                 return
             if verb == "data" and reply.startswith("354"):
-                content = []
-                while (body := handler.rfile.readline()) != b".\r\n":
-                    if not body:
-                        self.unended.append(b"".join(content))
-                        return
-                    content.append(body)
-                self.mails.append(b"".join(content))
+                content = self._body(handler)
+                if not content.endswith(b"\r\n.\r\n"):
+                    self.unended.append(content)
+                    return
+                self.mails.append(content.removesuffix(b".\r\n"))
                 if not self._answer(handler, "dot"):
                     return
+
+    def _body(self, handler: socketserver.StreamRequestHandler) -> bytes:
+        lines = []
+        with suppress(ConnectionError):
+            while line := handler.rfile.readline():
+                lines.append(line)
+                if line == b".\r\n":
+                    break
+        return b"".join(lines)
 
     def _answer(self, handler: socketserver.StreamRequestHandler, place: str) -> str:
         """What was answered, "" if the session is over."""

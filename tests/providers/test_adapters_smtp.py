@@ -175,11 +175,11 @@ def test_an_announced_mail_that_does_not_follow_is_not_sent(
     announcing.close()
     assert len(smtp_server.mails) == (2 if stopped == "another" else 1)
     deadline = time.monotonic() + 10
-    while not smtp_server.unended:
+    while smtp_server.over < smtp_server.connections:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    # Not a word of the way to end a session either.
-    assert smtp_server.unended == [b""]
+    # Not a word of the way to end a session either. How far the server got with what was announced is chance.
+    assert not any(smtp_server.unended)
 
 
 @pytest.mark.parametrize(
