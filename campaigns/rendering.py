@@ -1,6 +1,8 @@
 """A contact and a step become an envelope. Texts are Liquid, made by clients, so every render is bounded."""
 
+import gc
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -116,6 +118,27 @@ class _Undefined(FalsyStrictUndefined):
 _NOTHING = _Nothing()
 
 
+_collected = threading.local()
+
+
+def _note_collection(phase: str, info: dict[str, int]) -> None:
+    if info["generation"] < 2:
+        return
+    if phase == "start":
+        _collected.began = time.thread_time()
+    else:
+        _collected.seconds = getattr(_collected, "seconds", 0.0) + time.thread_time() - _collected.began
+
+
+gc.callbacks.append(_note_collection)
+
+
+def _own_time() -> float:
+    """Seconds of this thread alone: a worker that was stopped for a while refuses no text for it. Nor for a collection
+    of garbage, which looks through all that the process holds and may come while any text is filled in."""
+    return time.thread_time() - getattr(_collected, "seconds", 0.0)
+
+
 class _Context(RenderContext):
     """Measures what a filter takes and makes, and the time of the whole. A field that is blank is a missing one."""
 
@@ -123,8 +146,7 @@ class _Context(RenderContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Of this thread alone: a worker that was stopped for a while refuses no text for it.
-        self._until = time.thread_time() + MAX_SECONDS
+        self._until = _own_time() + MAX_SECONDS
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         found = super().get(path, token=token, default=default)
@@ -138,7 +160,7 @@ class _Context(RenderContext):
         found = super().filter(name, token)
 
         def measured(*args: Any, **kwargs: Any) -> object:
-            if time.thread_time() > self._until:
+            if _own_time() > self._until:
                 raise ResourceLimitError("it takes too long", token=token)
             made = None
             if all(_size(value) <= MAX_VALUE for value in (*args, *kwargs.values())):

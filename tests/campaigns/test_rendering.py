@@ -1,5 +1,6 @@
 """What a client writes can neither hang nor fill a worker, nor put a contact's words where they do harm."""
 
+import gc
 import resource
 import time
 from collections.abc import Iterator
@@ -89,6 +90,18 @@ def test_a_bomb_is_refused_in_no_time_and_little_memory(name: str, where: str) -
         made(**{where: BOMBS[name]})
     assert spent.seconds < SECONDS
     assert spent.megabytes < MEGABYTES
+
+
+def test_a_text_is_not_blamed_for_the_collection_of_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def collect(text: str) -> str:
+        began = time.thread_time()
+        while time.thread_time() - began < 2 * rendering.MAX_SECONDS:
+            gc.collect()
+        return text
+
+    template = rendering.parse("Hello", "", "{{ first_name | upcase | downcase }}")
+    monkeypatch.setitem(template.text.env.filters, "upcase", collect)
+    assert rendering.render(template, rendering.fields("anna@people.example", "Anna", "", "", {})).text == "anna"
 
 
 @pytest.mark.parametrize(
